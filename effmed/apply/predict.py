@@ -1,0 +1,99 @@
+"""Bundle + images → Predictions: decoded, preprocessed and scored in a stream; unreadable images stay as rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from effmed.data.cache import read_preprocessed
+from effmed.errors import DataError
+from effmed.evaluate.predictions import make_predictions
+from effmed.learn.loop import predict_logits
+from effmed.learn.transforms import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from effmed.data.records import Manifest
+    from effmed.evaluate.predictions import Predictions
+    from effmed.learn.bundle import Bundle
+
+BATCH_SIZE = 32  # fixed, and short batches are filled up: an image's logits must not depend on its neighbours
+
+
+def predict_images(
+    bundle: Bundle, manifest: Manifest, *, workers: int = 0, on_progress: Callable[[int, int], None] | None = None
+) -> Predictions:
+    """Score every image of a manifest.
+
+    Args:
+        bundle: The trained network with its preprocessing, calibrator and operating point.
+        manifest: Which images; labels are used for nothing but the ``truth`` column.
+        workers: Processes that decode; 0 decodes in this one.
+        on_progress: Told ``(images done, images in all)``.
+
+    Returns:
+        One row per image of the manifest, in its order, and one per file the scan could not read.
+    """
+    logits = np.full((len(manifest), bundle.plan.n_outputs), np.nan, dtype=np.float32)
+    failures: dict[int, tuple[str, str]] = {}
+    done = 0
+    for rows, pixels, failed in _batches(bundle, manifest, workers):
+        failures.update(failed)
+        if rows:
+            logits[rows] = score_pixels(bundle, pixels)
+        done += len(rows) + len(failed)
+        if on_progress is not None:
+            on_progress(done, len(manifest))
+    return make_predictions(
+        manifest.frame,
+        bundle.sheet.classes,
+        logits,
+        calibrator=bundle.sheet.calibrator,
+        operating_point=bundle.operating_point,
+        failures=failures,
+    )
+
+
+def score_pixels(bundle: Bundle, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return the logits of preprocessed images.
+
+    Args:
+        bundle: The trained network.
+        pixels: ``(image, height, width)`` or ``(image, height, width, 3)`` in the bundle's preprocessing.
+
+    Returns:
+        float32 ``(image, n_outputs)``; the same for an image whatever is scored beside it.
+    """
+    chunks = (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
+    return predict_logits(bundle.network, (_full_batch(bundle, chunk) for chunk in chunks), bundle.plan)[: len(pixels)]
+
+
+def _full_batch(bundle: Bundle, pixels: NDArray[np.generic]) -> torch.Tensor:
+    missing = BATCH_SIZE - len(pixels)
+    full = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)]) if missing else pixels
+    return to_input(full, bundle.plan.mean, bundle.plan.std)
+
+
+def _batches(
+    bundle: Bundle, manifest: Manifest, workers: int
+) -> Iterator[tuple[list[int], NDArray[np.generic], dict[int, tuple[str, str]]]]:
+    """Yield ``(rows, pixels, failures)`` so that at most one batch of images is in memory."""
+    rows: list[int] = []
+    pixels: list[NDArray[np.generic]] = []
+    failures: dict[int, tuple[str, str]] = {}
+    for row, image in read_preprocessed(manifest, bundle.sheet.preprocessing, workers=workers):
+        if isinstance(image, DataError):
+            failures[row] = (image.problem, image.hint)
+        else:
+            rows.append(row)
+            pixels.append(image)
+        if len(rows) == BATCH_SIZE:
+            yield rows, np.stack(pixels), failures
+            rows, pixels, failures = [], [], {}
+    if rows or failures:
+        yield rows, np.stack(pixels) if pixels else np.empty(0), failures

@@ -1,0 +1,68 @@
+"""The Typer app: commands by name, known errors as two lines and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from effmed import __version__
+from effmed.cli import commands
+from effmed.cli.output import Output
+from effmed.errors import EffmedError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="effmed",
+    help="Fine-tune EfficientNets on medical images; calibrated, honestly evaluated, reusable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+recipes = typer.Typer(help="What recipes there are and what they may say.", no_args_is_help=True)
+
+app.command()(commands.inspect)
+app.command()(commands.train)
+app.command()(commands.evaluate)
+app.command()(commands.predict)
+app.command()(commands.variants)
+app.add_typer(recipes, name="recipes")
+recipes.command("list")(commands.recipes_list)
+recipes.command("show")(commands.recipes_show)
+recipes.command("keys")(commands.recipes_keys)
+app.command()(commands.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"effmed {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``effmed`` and ``python -m effmed``.
+
+    Exit codes: 0 done, 1 bug, 2 usage or recipe, 3 data, 4 bundle, 5 machine, 130 interrupted.
+    """
+    try:
+        app()
+    except EffmedError as error:
+        if os.environ.get("EFFMED_DEBUG") == "1":
+            raise
+        Output().error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,194 @@
+"""Arguments → one call of a workflow each → what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from effmed import workflows
+from effmed.cli.output import Output, make_table
+from effmed.errors import RecipeError
+from effmed.recipe import recipe_keys
+from effmed.run import check_absent
+from effmed.workflows import catalogue
+from effmed.workflows.values import Training
+
+if TYPE_CHECKING:
+    from effmed.workflows.values import Inspection, Trained
+
+N_SHOWN = 10
+UNREADABLE_ROWS = 3  # exit code of predict when the table is complete but some rows could not be read
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV or Parquet table: path, label, patient_id …")]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Name of a shipped recipe, or a .yaml file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="section.key=value", help="Override one setting; repeatable.")
+]
+RunArgument = Annotated[Path | None, typer.Argument(help="Run folder; default: the newest complete run below ./runs.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")]
+
+
+def inspect(
+    data: Annotated[Path, typer.Argument(help="Folder of images, or a MedMNIST .npz file.")],
+    labels: LabelsOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Describe a data folder: images, patients, classes, problems. Writes nothing."""
+    output = Output(as_json=as_json, quiet=quiet)
+    found = workflows.inspect(data, labels, catalogue.find_recipe(None, settings or []), output)
+    output.result(found.model_dump(mode="json"), _inspection_tables(found))
+
+
+def train(
+    variant: Annotated[str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …; see 'effmed variants'.")] = "b0",
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")] = None,
+    labels: LabelsOption = None,
+    recipe: RecipeOption = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<data>-<variant>-<n>.")] = None,
+    settings: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with its reasons; write nothing.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fine-tune a network, calibrate and evaluate it. Leaves one run folder."""
+    output = Output(as_json=as_json, quiet=quiet)
+    if resume:
+        _print_trained(output, workflows.resume(run, output))
+        return
+    if data is None:
+        raise RecipeError("--data is missing", hint="effmed train --variant b4 --data FOLDER [--labels TABLE.csv]")
+    training = Training(variant, data, labels, catalogue.find_recipe(recipe, settings or []), run)
+    if not dry_run:
+        _print_trained(output, workflows.train(training, output))
+        return
+    plan = workflows.plan(training, output)
+    rows = [(key, _plan_value(plan, key), reason) for key, reason in plan.reasons.items()]
+    output.result(
+        plan.model_dump(mode="json"), make_table("Plan (nothing written)", ("decision", "value", "reason"), rows)
+    )
+
+
+def evaluate(
+    run: RunArgument = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Labelled images of another source.")] = None,
+    labels: LabelsOption = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Any program's scores, CSV or Parquet.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report, plots and tables.")] = None,
+    settings: SetOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Report discrimination, calibration and decisions with their intervals."""
+    output = Output(as_json=as_json, quiet=quiet)
+    recipe = catalogue.find_recipe(None, settings or [])
+    if out is not None:
+        check_absent(out, overwrite=overwrite)
+    if predictions is not None:
+        if run is not None or data is not None:
+            raise RecipeError("--predictions stands alone", hint="leave RUN and --data out, or --predictions")
+        report = workflows.evaluate_table(predictions, recipe)
+    else:
+        report = workflows.evaluate(run, recipe, data=data, labels=labels, talk=output)
+    if out is not None:
+        workflows.write_report(report, out)
+        output.say(f"report {out / 'report.html'}")
+    rows = list(workflows.headline(report).items())
+    output.result(report.model_dump(mode="json", by_alias=True), make_table("", ("metric", "result"), rows))
+
+
+def predict(
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Table to write: .csv or .parquet.")],
+    run: RunArgument = None,
+    settings: SetOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score every image of a folder. Exit code 3 when rows could not be read; the table is complete all the same."""
+    output = Output(as_json=as_json, quiet=quiet)
+    check_absent(out, overwrite=overwrite)
+    scored = workflows.predict(run, data, out, catalogue.find_recipe(None, settings or []), output)
+    human = f"{scored.out}: {scored.n_ok} scored, {scored.n_unreadable} unreadable, {scored.n_refused} refused"
+    output.result(scored.model_dump(mode="json"), human)
+    if scored.n_unreadable or scored.n_refused:
+        raise typer.Exit(UNREADABLE_ROWS)
+
+
+def variants(as_json: JsonOption = False) -> None:
+    """List the variants with their place on the compound-scaling curve."""
+    rows = workflows.variants()
+    table = make_table("", list(rows[0]), [list(row.values()) for row in rows])
+    Output(as_json=as_json).result(rows, table)
+
+
+def recipes_list(as_json: JsonOption = False) -> None:
+    """List the shipped recipes."""
+    first_lines = {name: text.splitlines()[0].lstrip("# ") for name, text in catalogue.recipes().items()}
+    Output(as_json=as_json).result(first_lines, make_table("", ("recipe", "for"), list(first_lines.items())))
+
+
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="A recipe that 'effmed recipes list' names.")], as_json: JsonOption = False
+) -> None:
+    """Print a recipe: copy it, change it, and give it to --recipe."""
+    recipe = catalogue.find_recipe(name, [])
+    Output(as_json=as_json).result(recipe.model_dump(mode="json"), catalogue.recipes()[name].rstrip())
+
+
+def recipes_keys(as_json: JsonOption = False) -> None:
+    """List every key with its values, default and meaning."""
+    columns = ("key", "values", "default", "meaning")
+    keys = recipe_keys()
+    Output(as_json=as_json).result(
+        [dict(zip(columns, key, strict=True)) for key in keys], make_table("", columns, keys)
+    )
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Describe this machine: versions, device, weights, cache."""
+    found = workflows.doctor()
+    flat = {**{key: value for key, value in found.items() if key != "packages"}, **found["packages"]}
+    Output(as_json=as_json).result(found, make_table("", ("what", "is"), list(flat.items())))
+
+
+def _print_trained(output: Output, trained: Trained) -> None:
+    human = [f"run    {trained.run}", f"bundle {trained.bundle}", f"report {Path(trained.run) / 'report.html'}"]
+    output.result(trained.model_dump(mode="json"), human)
+
+
+def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type would import its libraries
+    section, _, name = key.partition(".")
+    sizes = {
+        "image_size": plan.preprocessing.width,
+        "channels": plan.preprocessing.channels,
+        "depth": plan.preprocessing.depth,
+    }
+    if key == "imbalance.method":
+        return "none" if set(plan.class_weights) == {1.0} else f"weights {plan.class_weights}"
+    return str(sizes.get(name, getattr(plan, name or section, getattr(plan, section, ""))))
+
+
+def _inspection_tables(found: Inspection) -> list[Any]:
+    counts = [("images", found.n_images), ("patients", found.n_patients), *found.classes.items()]
+    parts: list[Any] = [make_table("", ("what", "n"), counts)]
+    for name in ("images_per_split", "modality", "view", "photometric", "syntax", "bits"):
+        values = found.fingerprint.get(name) or {}
+        if values:
+            parts.append(make_table(f"\n{name.replace('_', ' ')}", ("value", "images"), list(values.items())))
+    for title, rows in (("unreadable", found.unreadable), ("findings", found.findings)):
+        shown = [" · ".join(str(value) for value in row.values() if value) for row in rows[:N_SHOWN]]
+        if rows:
+            parts.append(f"\n{title} ({len(rows)} in all):\n" + "\n".join(shown))
+    return parts

@@ -1,0 +1,1 @@
+"""What the images are: scanning, decoding, splitting, fingerprint, cache. No torch."""

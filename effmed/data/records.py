@@ -1,0 +1,168 @@
+"""Record and Manifest: one row per image, in and out of CSV and Parquet."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from effmed.errors import DataError
+from effmed.run import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
+IDENTITY = ("image", "frame", "label", "patient", "study", "split")
+PICTURE = ("rows", "columns", "bits", "colour", "photometric", "syntax")
+COLUMNS = (*IDENTITY, *ATTRIBUTES, *PICTURE)
+NUMBERS = {"frame": "int64", "age": "float64", "rows": "int64", "columns": "int64", "bits": "int64", "colour": "bool"}
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that cannot become an image.
+
+    Attributes:
+        image: Path relative to the data folder.
+        frame: Frame that failed, 0 for a file with one.
+        reason: What is wrong with it.
+        hint: What to do about it.
+    """
+
+    image: str
+    frame: int
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of the manifest.
+
+    Attributes:
+        image: Path relative to the data folder, or the member of an .npz file.
+        frame: Index within the file, from 0.
+        label: Name of its class, None where unknown.
+        patient: Whom it shows, None where unknown.
+        study: Which examination it belongs to, None where unknown.
+        split: "train", "val", "test", or None before the division.
+        attributes: What else is known, such as view and sex.
+    """
+
+    image: str
+    frame: int
+    label: str | None
+    patient: str | None
+    study: str | None
+    split: str | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All images of a data folder.
+
+    Attributes:
+        root: The data folder, or the .npz file.
+        frame: One row per image with the columns of ``COLUMNS``; text columns hold NA where nothing is known.
+        classes: Class names in the order of the network's outputs; two classes are (negative, positive).
+        unreadable: Files that could not be read.
+        reasons: How patient, classes, labels and split were found: one sentence each.
+    """
+
+    root: Path
+    frame: pd.DataFrame
+    classes: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def records(self) -> Iterator[Record]:
+        """Iterate over the rows as records."""
+        for row in self.frame.to_dict("records"):
+            known = {str(key): None if pd.isna(value) else value for key, value in row.items()}
+            identity = {name: known[name] for name in IDENTITY}
+            yield Record(**identity, attributes={name: known[name] for name in (*ATTRIBUTES, *PICTURE)})
+
+    def with_frame(self, frame: pd.DataFrame, **reasons: str) -> Manifest:
+        """Return the same manifest with other rows or columns, and more reasons."""
+        return replace(self, frame=frame.reset_index(drop=True), reasons={**self.reasons, **reasons})
+
+    def in_split(self, split: str) -> Manifest:
+        """Return the images of one split, in order."""
+        return self.with_frame(self.frame[self.frame["split"] == split])
+
+    def without(self, failures: Mapping[int, DataError]) -> Manifest:
+        """Return the manifest without the rows that failed to decode, which become unreadable."""
+        rows = self.frame.iloc[list(failures)]
+        more = tuple(
+            Unreadable(str(image), int(number), error.problem, error.hint)
+            for image, number, error in zip(rows["image"], rows["frame"], failures.values(), strict=True)
+        )
+        kept = self.frame.drop(self.frame.index[list(failures)])
+        return replace(self.with_frame(kept), unreadable=(*self.unreadable, *more))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of image, frame, label, patient and split of all rows, whatever their order."""
+        rows = self.frame[list(IDENTITY)].astype("string").fillna("")
+        lines = sorted("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
+        return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def make_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Return a frame with exactly the manifest's columns and types from rows that may lack some."""
+    return with_types(pd.DataFrame(list(rows), columns=list(COLUMNS)))
+
+
+def with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give every column of a manifest its type: numbers where counted, text with NA elsewhere."""
+    typed = {}
+    for name in COLUMNS:
+        column = frame[name]
+        if NUMBERS.get(name) == "float64":
+            typed[name] = pd.to_numeric(column, errors="coerce").astype("float64")
+        elif name in NUMBERS:
+            typed[name] = column.fillna(0).astype(NUMBERS[name])
+        else:
+            typed[name] = column.astype("string").replace("", pd.NA)
+    return pd.DataFrame(typed, index=frame.index)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write all rows as CSV or Parquet, by the suffix; whole or not at all."""
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            manifest.frame.to_parquet(temporary, index=False)
+        else:
+            manifest.frame.to_csv(temporary, index=False, encoding="utf-8")
+
+
+def read_manifest(path: Path, root: Path) -> Manifest:
+    """Read what ``write_manifest`` wrote.
+
+    Args:
+        path: The table.
+        root: The data folder that its paths are relative to.
+
+    Raises:
+        DataError: Columns are missing, or the file is not a table.
+    """
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype="string")
+    except (OSError, ValueError) as error:
+        problem = f"manifest {path} cannot be read: {error}"
+        raise DataError(problem, hint="use the manifest.csv that a run wrote") from error
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        problem = f"manifest {path} lacks the columns {', '.join(missing)}"
+        raise DataError(problem, hint="use the manifest.csv of a run of this version")
+    frame["colour"] = frame["colour"].astype("string").str.lower() == "true"
+    typed = with_types(frame)
+    return Manifest(root, typed, classes=tuple(sorted(typed["label"].dropna().unique())))

@@ -1,0 +1,42 @@
+"""The four ways in which effmed stops on purpose, each with its exit code and a remedy."""
+
+
+class EffmedError(Exception):
+    """A problem that the user can mend; shown as two lines, without a traceback.
+
+    Attributes:
+        problem: What is wrong, with the offending value and path, as one sentence.
+        hint: What to do about it: a command, a key or a file.
+        exit_code: What the process returns.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, *, hint: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+class RecipeError(EffmedError):
+    """The request is wrong: an unknown key, variant or recipe, a value out of range, options that contradict."""
+
+    exit_code = 2
+
+
+class DataError(EffmedError):
+    """The images or their labels cannot be used as they are."""
+
+    exit_code = 3
+
+
+class BundleError(EffmedError):
+    """A run or a bundle is missing, incomplete, or does not fit what is asked of it."""
+
+    exit_code = 4
+
+
+class MachineError(EffmedError):
+    """The machine refuses: disk, memory, permission, network, device."""
+
+    exit_code = 5

@@ -1,0 +1,180 @@
+"""Proper scores and what they consist of: Brier, log loss, CORP decomposition; observed / expected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import gammaincinv, log_expit, log_softmax, xlogy
+
+from effmed.evaluate.intervals import (
+    UPPER_TAIL,
+    Counts,
+    Estimate,
+    Floats,
+    Integers,
+    Interval,
+    Patients,
+    Z,
+    absent_class,
+    bootstrap_totals,
+    check_numbers,
+    check_probability,
+    checked,
+    checked_probability,
+    estimated,
+    make_units,
+    mean_estimate,
+    not_estimable,
+    percentile_estimate,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def observed_expected(
+    truth: NDArray[Any],
+    probability: NDArray[Any],
+    patients: Patients = None,
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Return observed / expected events: 1 when calibrated in the large, less when risk is overestimated.
+
+    Interval on the log scale (Debray, BMJ 2017, 356:i6460), Poisson's exact one where no or every image has the
+    event, patient bootstrap where patients have several images.
+    """
+    truth, probability, units, counts = checked_probability(truth, probability, patients)
+    expected = float(probability.sum())
+    if expected == 0:
+        return not_estimable("the probabilities are all 0", counts)
+    observed = counts.n_events
+    if observed in {0, counts.n}:
+        interval = _poisson_interval(observed)
+        method = "Poisson, exact"
+        return estimated(observed / expected, (interval[0] / expected, interval[1] / expected), method, counts)
+    if units.clustered:
+        terms = np.column_stack([truth, probability])
+        totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed)
+        return percentile_estimate(observed / expected, totals[:, 0] / totals[:, 1], counts)
+    factor = math.exp(Z * math.sqrt((1 - observed / counts.n) / observed))
+    ratio = observed / expected
+    return estimated(ratio, (ratio / factor, ratio * factor), "log scale (Debray)", counts)
+
+
+def _poisson_interval(count: int) -> Interval:
+    low = float(gammaincinv(count, 1 - UPPER_TAIL)) if count else 0.0
+    return low, float(gammaincinv(count + 1, UPPER_TAIL))
+
+
+def brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None) -> Estimate:
+    """Return the mean squared distance of probability and truth, 0 (best) to 1."""
+    truth, probability, units, counts = checked_probability(truth, probability, patients)
+    if counts.n == 0:
+        return not_estimable("there is no image", counts)
+    return mean_estimate((probability - truth) ** 2, counts, units)
+
+
+def scaled_brier(
+    truth: NDArray[Any],
+    probability: NDArray[Any],
+    patients: Patients = None,
+    *,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Return 1 - Brier / (prevalence (1 - prevalence)): 1 best, 0 like the prevalence for all, below 0 worse."""
+    truth, probability, units, counts = checked_probability(truth, probability, patients)
+    if absent_class(counts):
+        return not_estimable(absent_class(counts), counts)
+    terms = np.column_stack([(probability - truth) ** 2, truth, np.ones(truth.size)])
+    totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed)
+    draws = _scaled(totals.T)
+    return percentile_estimate(float(_scaled(terms.sum(axis=0))), draws, counts)
+
+
+def _scaled(totals: Floats) -> Floats:
+    squared, events, n = totals
+    prevalence = events / n
+    reference = prevalence * (1 - prevalence)
+    return np.asarray(1 - squared / n / np.where(reference > 0, reference, np.nan))
+
+
+def log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None) -> Estimate:
+    """Return the mean negative log likelihood in nats, from logits and therefore without clipping.
+
+    Logits may be infinite; where one says the impossible of what happened, the loss is infinite and so not estimable.
+    """
+    truth, logits, units, counts = checked(truth, logits, patients, infinite=True)
+    terms = -log_expit(np.where(truth == 1, logits, -logits))
+    if counts.n == 0:
+        return not_estimable("there is no image", counts)
+    if np.isinf(terms).any():
+        return not_estimable(
+            f"infinite: {int(np.isinf(terms).sum())} images have probability 0 for their class", counts
+        )
+    return mean_estimate(terms, counts, units)
+
+
+def multiclass_brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None) -> Estimate:
+    """Return the mean squared distance summed over classes, 0 (best) to 2.
+
+    Args:
+        truth: (n,) class numbers.
+        probability: (n, class).
+        patients: (n,) or None.
+    """
+    probability = check_probability(probability, len(truth))
+    units = make_units(patients, len(truth))
+    happened = np.eye(probability.shape[1])[truth]
+    counts = Counts(len(truth), len(truth), units.n_patients)
+    return mean_estimate(((probability - happened) ** 2).sum(axis=1), counts, units)
+
+
+def multiclass_log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None) -> Estimate:
+    """Return the mean negative log likelihood in nats of class numbers (n,) under the softmax of logits (n, class)."""
+    logits = check_numbers(logits, len(truth), "logits")
+    units = make_units(patients, len(truth))
+    counts = Counts(len(truth), len(truth), units.n_patients)
+    return mean_estimate(-log_softmax(logits, axis=1)[np.arange(len(truth)), truth], counts, units)
+
+
+@dataclass(frozen=True)
+class Corp:
+    """Score = miscalibration - discrimination + uncertainty, with isotonic recalibration as the reference."""
+
+    miscalibration: float
+    discrimination: float
+    uncertainty: float
+
+
+def corp(truth: NDArray[Any], probability: NDArray[Any], score: Literal["brier", "log"] = "brier") -> Corp | None:
+    """Decompose the Brier or log score; None where the log score is infinite, or a class is absent.
+
+    Source:
+        Dimitriadis, Gneiting and Jordan, PNAS 2021, 118:e2016191118.
+    """
+    truth, probability, _, counts = checked_probability(truth, probability, None)
+    if counts.n_events in {0, counts.n}:
+        return None
+    distinct, group, n = np.unique(probability, return_inverse=True, return_counts=True)
+    fraction = np.bincount(group, weights=truth) / n
+    recalibrated = isotonic_regression(fraction, weights=n).x
+    best = np.asarray(recalibrated, dtype=np.float64)
+    score_of = partial(_mean_score, fraction, n, score)
+    original, lowest, constant = score_of(distinct), score_of(best), score_of(np.asarray(counts.n_events / counts.n))
+    return Corp(original - lowest, constant - lowest, constant) if math.isfinite(original) else None
+
+
+def _mean_score(fraction: Floats, n: Integers, score: Literal["brier", "log"], forecast: Floats) -> float:
+    if score == "brier":
+        terms = fraction * (1 - forecast) ** 2 + (1 - fraction) * forecast**2
+        return float((n * terms).sum() / n.sum())
+    logs = xlogy(fraction, forecast) + xlogy(1 - fraction, 1 - forecast)
+    return float(-(n * logs).sum() / n.sum())

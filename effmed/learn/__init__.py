@@ -1,0 +1,1 @@
+"""How a network is made: plan, weights, network, loader, loop, bundle."""

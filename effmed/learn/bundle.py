@@ -1,0 +1,207 @@
+"""Bundle: the product of a training. weights.safetensors + bundle.json + CARD.md; no pickle, no patient, no path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle  # for the name of its error: torch reads checkpoints with weights_only=True, which runs no code
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from effmed import __version__
+from effmed.data.pixels import Preprocessing
+from effmed.errors import BundleError
+from effmed.evaluate.calibrators import Calibrator
+from effmed.evaluate.decisions import OperatingPoint
+from effmed.learn.network import build_network
+from effmed.learn.plan import Plan
+from effmed.run import replacing, write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from effmed.learn.loop import TrainingState
+
+WEIGHTS, SHEET, CARD = "weights.safetensors", "bundle.json", "CARD.md"
+BEST, STATE = "best.safetensors", "state.pt"  # beside WEIGHTS in a checkpoint
+SHORT_HASH = 16
+
+
+class BundleSheet(BaseModel):
+    """What ``bundle.json`` says: all that prediction needs besides the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    effmed: str = __version__
+    plan: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    calibrator: Calibrator
+    operating_points: tuple[OperatingPoint, ...]
+    fingerprint_digest: str
+    weights_sha256: str
+    best_epoch: int
+    n_patients: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network and everything that turns an image into a calibrated probability.
+
+    Attributes:
+        sheet: The content of ``bundle.json``.
+        plan: What was decided before training.
+        network: In evaluation mode on the CPU.
+    """
+
+    sheet: BundleSheet
+    plan: Plan
+    network: torch.nn.Module
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """Where the positive class begins; None with more than two classes, where the largest probability decides."""
+        return self.sheet.operating_points[0] if self.sheet.operating_points else None
+
+
+def weights_digest(network: torch.nn.Module) -> str:
+    """Return the SHA-256 over names, shapes and bytes of all tensors: equal weights, equal digest."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_plain(network.state_dict()).items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_weights(network: torch.nn.Module, path: Path) -> None:
+    """Write all tensors as safetensors, whole or not at all."""
+    with replacing(path) as temporary:
+        save_file(_plain(network.state_dict()), temporary)
+
+
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bring tensors to the CPU in the usual memory order, which safetensors asks for."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def write_bundle(folder: Path, sheet: BundleSheet, network: torch.nn.Module, card: str) -> None:
+    """Write the three files of a bundle; ``bundle.json`` last, because it makes the bundle valid."""
+    write_weights(network, folder / WEIGHTS)
+    write_text(folder / CARD, card)
+    write_json(folder / SHEET, sheet)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and rebuild its network.
+
+    Raises:
+        BundleError: A file is missing or damaged, or the bundle was written by a newer effmed.
+    """
+    sheet = read_sheet(folder)
+    plan = Plan.model_validate(sheet.plan)
+    network = build_network(plan)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        problem = f"the weights of bundle {folder} cannot be read: {error}"
+        raise BundleError(problem, hint="copy the bundle again, all three files, or train again") from error
+    if weights_digest(network) != sheet.weights_sha256:
+        problem = f"the weights of bundle {folder} are not those that bundle.json was written for"
+        raise BundleError(problem, hint="copy the bundle again, all three files, or train again")
+    return Bundle(sheet, plan, network.eval())
+
+
+def read_sheet(folder: Path) -> BundleSheet:
+    """Read ``bundle.json`` alone.
+
+    Raises:
+        BundleError: It is missing, damaged, or another version's.
+    """
+    path = folder / SHEET
+    try:
+        return BundleSheet.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        problem = f"{folder} is not a bundle: it holds no {SHEET}"
+        raise BundleError(problem, hint="name a run folder or its bundle folder") from error
+    except (OSError, ValueError, ValidationError) as error:
+        problem = f"{path} cannot be understood by effmed {__version__}: {str(error).splitlines()[0]}"
+        raise BundleError(problem, hint="use the effmed version that wrote it, or copy the bundle again") from error
+
+
+def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
+    """Return CARD.md: what the bundle is, what it was made from, how well it did, what it is not.
+
+    Args:
+        sheet: The bundle's sheet.
+        plan: What was decided.
+        lines: The main results, name → sentence.
+    """
+    rows = "\n".join(f"| {name} | {text} |" for name, text in lines.items())
+    point = sheet.operating_points[0] if sheet.operating_points else None
+    decision = (
+        f"{point.class_name} where its probability is at least {point.threshold:.4f} "
+        f"({point.rule}, chosen on {point.chosen_on} with {point.n_events} events)"
+        if point
+        else "the class with the largest probability"
+    )
+    return f"""# {plan.variant} for {" / ".join(sheet.classes)}
+
+A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px images, made with effmed {sheet.effmed}.
+**Research software, not a medical device.**
+
+| | |
+|---|---|
+| network | timm `{plan.network}`, {plan.n_outputs} output(s) |
+| starting weights | {plan.weights} {f"({plan.weights_licence})" if plan.weights_licence else ""} |
+| patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
+| best epoch | {sheet.best_epoch} |
+| calibration | {sheet.calibrator.method}, fitted on {sheet.calibrator.fitted_on} |
+| decision | {decision} |
+{rows}
+
+Read and use it: `effmed predict RUN --data FOLDER --out scores.csv`.
+Weights SHA-256 {sheet.weights_sha256[:SHORT_HASH]}…, data fingerprint {sheet.fingerprint_digest[:SHORT_HASH]}….
+"""
+
+
+def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.Tensor]) -> None:
+    """Write what ``--resume`` needs into ``folder/epoch-NNNN`` and remove older ones.
+
+    The folder of an epoch appears whole or not at all, so a checkpoint is never torn.
+    """
+    name = f"epoch-{state.epoch:04d}"
+    with replacing(folder / name) as temporary:
+        temporary.mkdir()
+        save_file(_plain(state.network.state_dict()), temporary / WEIGHTS)
+        save_file(_plain(best), temporary / BEST)
+        torch.save(state.state_dict(), temporary / STATE)
+    for older in folder.glob("epoch-*"):
+        if older.name < name:
+            shutil.rmtree(older)
+
+
+def read_checkpoint(folder: Path, state: TrainingState) -> dict[str, torch.Tensor]:
+    """Bring ``state`` to the newest checkpoint in ``folder`` and return the best weights so far.
+
+    Raises:
+        BundleError: There is no checkpoint, or it is damaged.
+    """
+    found = sorted(folder.glob("epoch-*"))
+    if not found:
+        problem = f"{folder} holds no checkpoint: the training stopped before its first epoch ended"
+        raise BundleError(problem, hint="remove the run folder and train again")
+    try:
+        state.network.load_state_dict(load_file(found[-1] / WEIGHTS))
+        state.load_state_dict(torch.load(found[-1] / STATE, map_location="cpu", weights_only=True))
+        return load_file(found[-1] / BEST)
+    except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
+        problem = f"checkpoint {found[-1]} is damaged: {error}"
+        raise BundleError(problem, hint="remove the run folder and train again") from error

@@ -1,0 +1,121 @@
+"""Plan → timm network with a new head; the device it runs on; parameter groups."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Literal
+
+import timm
+import torch
+from torch import nn
+
+from effmed.errors import MachineError, RecipeError
+from effmed.learn.plan import Machine
+
+if TYPE_CHECKING:
+    from effmed.learn.plan import Plan
+    from effmed.learn.weights import StateDict
+
+HEAD = "classifier."
+STEM = "conv_stem.weight"
+HEAD_LEARNING_RATE_FACTOR = 10.0  # the new head starts from nothing, the backbone does not
+
+
+def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
+    """Describe the device to run on.
+
+    Args:
+        wanted: ``train.device``; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        MachineError: The wanted device is not there.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted != "auto" and not found[wanted]:
+        problem = f"train.device = {wanted!r}, but this machine has no such device"
+        raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
+    device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
+        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported())
+    return Machine(device, f"{device} ({platform.machine()}, {cores} cores)", cores, has_bfloat16=False)
+
+
+def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
+    if found["cuda"]:
+        return "cuda"  # pragma: no cover  needs a GPU
+    return "mps" if found["mps"] else "cpu"
+
+
+def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
+    """Build the planned network with a fresh head.
+
+    Args:
+        plan: What was decided.
+        weights: Pretrained tensors under timm's names, or None for random ones. Their head is left out; a stem of
+            three channels is summed for grey input, which gives the same outputs as the grey image replicated.
+
+    Returns:
+        The network on the CPU in training mode: ``(batch, channel, height, width)`` → ``(batch, n_outputs)`` logits.
+
+    Raises:
+        RecipeError: timm knows no such network, or the weights are another network's.
+    """
+    architecture = plan.network.partition(".")[0]
+    options = {"num_classes": plan.n_outputs, "in_chans": plan.preprocessing.channels}
+    rates = {"drop_rate": plan.dropout, "drop_path_rate": plan.drop_path}
+    try:
+        network: nn.Module = timm.create_model(architecture, pretrained=False, **options, **rates)
+    except RuntimeError as error:
+        raise RecipeError(
+            f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants"
+        ) from error
+    if weights is not None:
+        load_backbone(network, weights)
+    return network
+
+
+def load_backbone(network: nn.Module, weights: StateDict) -> None:
+    """Put pretrained tensors into everything but the head.
+
+    Raises:
+        RecipeError: Names or shapes differ: the weights are another network's.
+    """
+    own = network.state_dict()
+    taken = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    if STEM in taken and STEM in own and own[STEM].shape[1] == 1:
+        taken[STEM] = taken[STEM].sum(dim=1, keepdim=True)  # (out, RGB, height, width) → (out, 1, height, width)
+    expected = {name for name in own if not name.startswith(HEAD)}
+    wrong = [name for name in expected if name not in taken or taken[name].shape != own[name].shape]
+    if wrong:
+        problem = (
+            f"the weights do not fit the network: {len(wrong)} of {len(expected)} tensors differ, such as {wrong[0]}"
+        )
+        raise RecipeError(problem, hint="use the weights of the same variant, or --set model.weights=none")
+    network.load_state_dict(taken, strict=False)
+
+
+def parameter_groups(
+    network: nn.Module, *, learning_rate: float, weight_decay: float, fine_tune: bool
+) -> list[dict[str, object]]:
+    """Divide the parameters into four groups: head or backbone, with weight decay or (biases and norms) without.
+
+    Args:
+        network: The network.
+        learning_rate: Peak learning rate of the backbone.
+        weight_decay: Decoupled weight decay of matrices and kernels.
+        fine_tune: Whether the backbone is pretrained; then the head learns ten times faster.
+    """
+    factor = HEAD_LEARNING_RATE_FACTOR if fine_tune else 1.0
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((name.startswith(HEAD), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": learning_rate * (factor if head else 1.0),
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (head, decays), parameters in groups.items()
+    ]

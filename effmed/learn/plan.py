@@ -1,0 +1,291 @@
+"""Recipe + fingerprint + native input + machine → Plan: everything decided, a reason for each decision (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from effmed.data.pixels import Preprocessing
+from effmed.learn.scaling import BASE_RESOLUTION_PX, Variant, compound_scaling
+from effmed.recipe import AugmentSettings, Auto, DecisionSettings
+
+if TYPE_CHECKING:
+    from effmed.data.fingerprint import Fingerprint
+    from effmed.recipe import Recipe
+
+T = TypeVar("T")
+
+# Sizes and rates chosen by runs on chest radiographs and ultrasound images; see docs/results.md.
+IMAGES_TO_SEE = 5000
+EPOCHS_MIN, EPOCHS_MAX = 4, 20
+BATCH_MAX = {"cpu": 32, "cuda": 64, "mps": 32}
+BATCH_MIN = 8
+STEPS_PER_EPOCH_MIN = 10
+BATCH_PIXELS = 32 * 300 * 300
+LEARNING_RATE_FINE_TUNED = 5e-4
+LEARNING_RATE_FROM_SCRATCH = 1e-3
+PATIENCE_MIN = 4
+BITS_PER_BYTE = 8
+SET_BY_RECIPE = "set by the recipe"
+
+
+@dataclass(frozen=True)
+class NativeInput:
+    """What the chosen weights were trained with.
+
+    Attributes:
+        origin: "installed package …", "file …", "hub …" or "none".
+        licence: Licence of the weights, "" if unknown.
+        mean: Per RGB channel, subtracted from intensities in [0, 1].
+        std: Per RGB channel, what the difference is divided by.
+    """
+
+    origin: str
+    licence: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether there are weights to start from."""
+        return self.origin != "none"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the network will run on.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        name: The device in words.
+        cores: Logical CPUs that this process may use.
+        has_bfloat16: Whether the device computes bfloat16 fast.
+    """
+
+    device: Literal["cpu", "cuda", "mps"]
+    name: str
+    cores: int
+    has_bfloat16: bool
+
+
+class Plan(BaseModel):
+    """Everything decided before training; afterwards nobody looks at the machine or the recipe again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Literal["binary", "multiclass"]
+    classes: tuple[str, ...]
+    variant: str
+    network: str
+    weights: str
+    weights_licence: str
+    preprocessing: Preprocessing
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dropout: float
+    drop_path: float
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    loss: Literal["binary cross-entropy", "cross-entropy"]
+    class_weights: tuple[float, ...]
+    metric: Literal["auroc", "log_loss"]
+    patience: int
+    augment: AugmentSettings
+    calibration: str
+    decision: DecisionSettings
+    seed: int
+    device: Literal["cpu", "cuda", "mps"]
+    device_name: str
+    precision: Literal["float32", "bfloat16", "float16"]
+    threads: int
+    n_train: int
+    n_val: int
+    n_test: int
+    reasons: dict[str, str]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the head: one logit for two classes, else one per class."""
+        return 1 if self.task == "binary" else len(self.classes)
+
+
+class _Reasons:
+    """Collects a sentence per decision while the plan is made."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, str] = {}
+
+    def choose(self, key: str, wanted: T | Auto, automatic: T, sentence: str) -> T:
+        """Take the recipe's value, or the automatic one with its reason."""
+        if wanted != "auto":
+            self.sentences[key] = SET_BY_RECIPE
+            return wanted  # type: ignore[return-value]  # "auto" has just been excluded, which mypy cannot see for T
+        self.sentences[key] = sentence
+        return automatic
+
+
+def make_plan(
+    recipe: Recipe, fingerprint: Fingerprint, variant: Variant, native: NativeInput, machine: Machine
+) -> Plan:
+    """Decide everything that training needs.
+
+    Args:
+        recipe: What is wanted.
+        fingerprint: What the data is; its splits are made.
+        variant: The point on the compound-scaling curve.
+        native: What the starting weights expect.
+        machine: Where the network will run.
+    """
+    reasons = _Reasons()
+    classes = tuple(fingerprint.train_images_per_class)
+    n_train = fingerprint.images_per_split["train"]
+    image_size = reasons.choose(
+        "model.image_size", recipe.model.image_size, variant.resolution_px, _size_reason(variant)
+    )
+    preprocessing = _plan_preprocessing(recipe, fingerprint, image_size, reasons)
+    batch_size = _plan_batch(recipe, n_train, image_size, machine, reasons)
+    epochs = _plan_epochs(recipe, n_train, reasons)
+    reasons.sentences["weights"] = _weights_reason(native)
+    return Plan(
+        task="binary" if len(classes) == 2 else "multiclass",
+        classes=classes,
+        variant=variant.name,
+        network=variant.network,
+        weights=native.origin,
+        weights_licence=native.licence,
+        preprocessing=preprocessing,
+        mean=_per_channel(native.mean, preprocessing.channels),
+        std=_per_channel(native.std, preprocessing.channels),
+        batch_size=batch_size,
+        epochs=epochs,
+        n_train=n_train,
+        n_val=fingerprint.images_per_split["val"],
+        n_test=fingerprint.images_per_split["test"],
+        **_plan_optimisation(recipe, variant, native, epochs, reasons),
+        **_plan_loss(recipe, fingerprint, reasons),
+        **_plan_machine(recipe, machine, reasons),
+        reasons=reasons.sentences,
+    )
+
+
+def _size_reason(variant: Variant) -> str:
+    if variant.phi is None:
+        return f"{variant.resolution_px} px: what {variant.name} was designed for ({variant.source})"
+    law = round(BASE_RESOLUTION_PX * compound_scaling(variant.phi)[2])
+    return (
+        f"compound coefficient φ = {variant.phi:g} of {variant.name}: "
+        f"{BASE_RESOLUTION_PX} × 1.15^φ = {law} px by the law, {variant.resolution_px} px as published"
+    )
+
+
+def _weights_reason(native: NativeInput) -> str:
+    if not native.is_pretrained:
+        return "from scratch, as the recipe asks; normalised with mean 0.5 and standard deviation 0.5"
+    return f"{native.origin}; normalised as these weights were trained"
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """One grey channel takes the mean over RGB, which is exact where the three are equal."""
+    return values if channels == len(values) else (sum(values) / len(values),)
+
+
+def _plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: int, reasons: _Reasons) -> Preprocessing:
+    colour = fingerprint.colour_fraction > 0
+    why = f"{fingerprint.colour_fraction:.0%} of the images are in colour" if colour else "all images are grey"
+    channels = reasons.choose("model.channels", recipe.model.channels, 3 if colour else 1, why)
+    deep = channels == 1 and any(int(bits) > BITS_PER_BYTE for bits in fingerprint.bits)
+    reasons.sentences["preprocessing.depth"] = (
+        "images have more than 8 bits: 16 are kept" if deep else "no grey image has more than 8 bits"
+    )
+    return Preprocessing(
+        height=image_size,
+        width=image_size,
+        channels=channels,
+        depth="uint16" if deep else "uint8",
+        window=recipe.data.window,
+        max_megapixels=recipe.data.max_megapixels,
+    )
+
+
+def _plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, reasons: _Reasons) -> int:
+    by_memory = BATCH_PIXELS // image_size**2 * BATCH_MAX[machine.device] // BATCH_MAX["cpu"]
+    by_steps = n_train // STEPS_PER_EPOCH_MIN
+    limit = max(BATCH_MIN, min(by_memory, by_steps, BATCH_MAX[machine.device]))
+    size = 1 << (limit.bit_length() - 1)  # the power of two at or below
+    why = f"{n_train} training images in at least {STEPS_PER_EPOCH_MIN} steps, {image_size} px on {machine.device}"
+    return reasons.choose("train.batch_size", recipe.train.batch_size, size, why)
+
+
+def _plan_epochs(recipe: Recipe, n_train: int, reasons: _Reasons) -> int:
+    epochs = min(EPOCHS_MAX, max(EPOCHS_MIN, round(IMAGES_TO_SEE / n_train)))
+    why = f"about {IMAGES_TO_SEE} images seen, within {EPOCHS_MIN} to {EPOCHS_MAX} epochs"
+    return reasons.choose("train.epochs", recipe.train.epochs, epochs, why)
+
+
+def _plan_optimisation(
+    recipe: Recipe, variant: Variant, native: NativeInput, epochs: int, reasons: _Reasons
+) -> dict[str, float | int | str | AugmentSettings | DecisionSettings]:
+    train = recipe.train
+    rate = LEARNING_RATE_FINE_TUNED if native.is_pretrained else LEARNING_RATE_FROM_SCRATCH
+    why = "usual for AdamW on pretrained weights" if native.is_pretrained else "usual for AdamW from scratch"
+    return {
+        "dropout": reasons.choose(
+            "model.dropout", recipe.model.dropout, variant.dropout, f"published for {variant.name}"
+        ),
+        "drop_path": recipe.model.drop_path,
+        "learning_rate": reasons.choose("train.learning_rate", train.learning_rate, rate, why),
+        "weight_decay": train.weight_decay,
+        "warmup_fraction": train.warmup_fraction,
+        "metric": reasons.choose(
+            "train.metric", train.metric, "auroc", "ranking is what fine-tuning must learn; calibration follows"
+        ),
+        "patience": reasons.choose(
+            "train.patience", train.patience, max(PATIENCE_MIN, epochs // 2), "half of the epochs"
+        ),
+        "augment": recipe.augment,
+        "decision": recipe.decision,
+        "seed": train.seed,
+    }
+
+
+def _plan_loss(recipe: Recipe, fingerprint: Fingerprint, reasons: _Reasons) -> dict[str, object]:
+    counts = fingerprint.train_images_per_class
+    binary = len(counts) == 2
+    spread = ", ".join(f"{name} {count}" for name, count in counts.items())
+    why = f"training images: {spread}; weighting distorts probabilities and rarely helps the AUROC"
+    method = reasons.choose("imbalance.method", recipe.imbalance.method, "none", why)
+    weights = (1.0,) * len(counts)
+    if method == "weights":
+        weights = tuple(sum(counts.values()) / (len(counts) * count) for count in counts.values())
+    why = "two parameters for two classes" if binary else "one temperature and a bias per class"
+    fitted = "platt" if binary else "bias-corrected-temperature"
+    reasons.sentences["loss"] = f"one of {len(counts)} exclusive classes per image"
+    return {
+        "loss": "binary cross-entropy" if binary else "cross-entropy",
+        "class_weights": weights,
+        "calibration": reasons.choose("calibration.method", recipe.calibration.method, fitted, f"{why}, fitted on val"),
+    }
+
+
+def _plan_machine(recipe: Recipe, machine: Machine, reasons: _Reasons) -> dict[str, object]:
+    half = "bfloat16" if machine.has_bfloat16 else "float16"
+    precision = half if machine.device == "cuda" else "float32"
+    why = (
+        f"{machine.name} computes {half} fast"
+        if machine.device == "cuda"
+        else f"exact, and no slower on {machine.device}"
+    )
+    reasons.sentences["train.device"] = machine.name
+    return {
+        "device": machine.device,
+        "device_name": machine.name,
+        "precision": reasons.choose("train.precision", recipe.train.precision, precision, why),
+        "threads": reasons.choose(
+            "train.threads", recipe.train.threads, machine.cores, "cores that this process may use"
+        ),
+    }

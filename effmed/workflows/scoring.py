@@ -1,0 +1,114 @@
+"""``effmed predict`` and ``effmed evaluate``: a bundle meets images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effmed.apply.predict import predict_images
+from effmed.data.scan import scan
+from effmed.errors import BundleError, DataError, RecipeError
+from effmed.evaluate.predictions import read_predictions, write_predictions
+from effmed.evaluate.report import Report, ReportContext, make_report
+from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_bundle, read_sheet
+from effmed.learn.plan import Plan
+from effmed.run import Run, check_writable, newest_run, open_run
+from effmed.workflows.talk import Talk, progress_of
+from effmed.workflows.values import Scored
+
+if TYPE_CHECKING:
+    from effmed.data.records import Manifest
+    from effmed.evaluate.predictions import Predictions
+    from effmed.recipe import Recipe
+
+SUFFIXES = (".csv", ".parquet")
+N_SHOWN = 10
+
+
+def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk) -> Scored:
+    """Score a folder; see ``effmed.workflows.predict``."""
+    if out.suffix not in SUFFIXES:
+        raise RecipeError(
+            f"--out {out} is neither a .csv nor a .parquet file", hint=f"for example --out {out.stem}.csv"
+        )
+    check_writable(out.parent)
+    bundle = read_bundle(_bundle_folder(run, talk))
+    reading = progress_of(talk, "reading headers")
+    table = _score(bundle, scan(data, None, recipe.data, labelled=False, on_progress=reading), talk)
+    write_predictions(table, out)
+    counts = table.frame["status"].value_counts().to_dict()
+    return Scored(
+        n_ok=counts.get("ok", 0),
+        n_unreadable=counts.get("unreadable", 0),
+        n_refused=counts.get("refused", 0),
+        out=str(out),
+    )
+
+
+def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk) -> Report:
+    """Report on a run's own test split or on other labelled images; see ``effmed.workflows.evaluate``."""
+    if data is None:
+        chosen = open_run(run) if run is not None else newest_run()
+        talk.say(f"run {chosen.folder}")
+        return make_report(
+            read_predictions(chosen.predictions("test"), recipe.columns), run_context(chosen), recipe.report
+        )
+    folder = _bundle_folder(run, talk)
+    bundle = read_bundle(folder)
+    manifest = scan(data, labels, recipe.data, on_progress=progress_of(talk, "reading headers"))
+    _check_classes(manifest, bundle)
+    table = _score(bundle, manifest, talk)
+    context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
+    return make_report(table, context, recipe.report)
+
+
+def run_context(run: Run) -> ReportContext:
+    """Return what a report on the run's own test split says about the run."""
+    sheet = read_sheet(run.bundle)
+    return make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test")
+
+
+def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> ReportContext:
+    """Return what a report says about the network behind the predictions."""
+    size = plan.preprocessing
+    facts = {
+        "network": f"{plan.network}, {size.width} × {size.height} px, {size.channels} channel(s)",
+        "starting weights": plan.weights,
+        "training images": str(plan.n_train),
+        "validation images": str(plan.n_val),
+        "best epoch": f"{sheet.best_epoch} of at most {plan.epochs}, chosen by {plan.metric} on val",
+        "device": plan.device_name,
+        "patients": ", ".join(f"{name} {count}" for name, count in sheet.n_patients.items()),
+        "weights SHA-256": sheet.weights_sha256,
+    }
+    return ReportContext(
+        run=run,
+        variant=plan.variant,
+        split=split,
+        calibrator=sheet.calibrator,
+        operating_points=sheet.operating_points,
+        facts=facts,
+    )
+
+
+def _bundle_folder(run: Path | None, talk: Talk) -> Path:
+    """A run folder, a bundle folder, or the newest complete run."""
+    if run is None:
+        chosen = newest_run()
+        talk.say(f"run {chosen.folder}")
+        return chosen.bundle
+    return run if (run / SHEET).is_file() else open_run(run).bundle
+
+
+def _check_classes(manifest: Manifest, bundle: Bundle) -> None:
+    unknown = sorted(set(manifest.classes) - set(bundle.sheet.classes))
+    if unknown:
+        problem = f"the labels name classes that the bundle does not know: {', '.join(unknown[:N_SHOWN])}"
+        raise BundleError(problem, hint=f"rename them to the bundle's: {', '.join(bundle.sheet.classes)}")
+
+
+def _score(bundle: Bundle, manifest: Manifest, talk: Talk) -> Predictions:
+    if len(manifest) == 0 and not manifest.unreadable:
+        problem = f"no image below {manifest.root}"
+        raise DataError(problem, hint="name a folder that holds DICOM, PNG, JPEG, TIFF or BMP files")
+    return predict_images(bundle, manifest, workers=bundle.plan.threads, on_progress=progress_of(talk, "scoring"))

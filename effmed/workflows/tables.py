@@ -1,0 +1,69 @@
+"""Evaluation of any predictions table, and the report's files. No deep learning library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effmed.evaluate.calibrators import Calibrator
+from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.render import write_report
+from effmed.evaluate.report import Report, ReportContext, make_report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effmed.evaluate.report import Metric
+    from effmed.recipe import Recipe
+
+HEADLINE = (
+    "auroc",
+    "macro_auroc",
+    "average_precision",
+    "brier",
+    "citl",
+    "slope",
+    "smece",
+    "sensitivity",
+    "specificity",
+)
+
+__all__ = ["evaluate_table", "headline", "write_report"]
+
+
+def evaluate_table(table: Path, recipe: Recipe) -> Report:
+    """Report on predictions that any program wrote; see ``effmed.workflows.evaluate_table``."""
+    predictions = read_predictions(table, recipe.columns)
+    n_outputs = predictions.logits.shape[1]
+    as_given = Calibrator(
+        method="none",
+        scale=1.0,
+        bias=(0.0,) * n_outputs,
+        prior_shift=(0.0,) * n_outputs,
+        fitted_on="",
+        n=0,
+        n_events=0,
+        reason="the table's probabilities are taken as they are",
+    )
+    context = ReportContext(
+        run=table.stem,
+        variant="unknown",
+        split="table",
+        calibrator=as_given,
+        operating_points=(),
+        facts={"source": table.name},
+    )
+    return make_report(predictions, context, recipe.report)
+
+
+def headline(report: Report) -> dict[str, str]:
+    """Return the calibrated headline metrics of a report in words."""
+    shown = [m for m in report.metrics if m.name in HEADLINE and m.stage == "calibrated" and m.subgroup is None]
+    return {f"{m.name} {m.class_name or ''}".strip(): _metric_text(m) for m in shown}
+
+
+def _metric_text(metric: Metric) -> str:
+    if metric.value is None:
+        return f"not estimable: {metric.reason}"
+    interval = f" (95 % interval {metric.low:.3f} to {metric.high:.3f})" if metric.low is not None else ""
+    patients = f", {metric.n_patients} patients" if metric.n_patients else ""
+    return f"{metric.value:.3f}{interval}, {metric.n} images{patients}"

@@ -1,0 +1,279 @@
+"""``effmed train``: data → plan → run folder with bundle, predictions and report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import yaml
+
+from effmed.data.cache import Cache, open_cache
+from effmed.data.fingerprint import Fingerprint, make_fingerprint
+from effmed.data.records import read_manifest, write_manifest
+from effmed.data.scan import check_unreadable, scan
+from effmed.data.split import assign_splits, shared_patients
+from effmed.errors import BundleError
+from effmed.evaluate.calibrators import calibrate, fit_calibrator, probabilities
+from effmed.evaluate.decisions import OperatingPoint, choose_operating_point
+from effmed.evaluate.predictions import make_predictions, write_predictions
+from effmed.evaluate.render import write_report
+from effmed.evaluate.report import make_report
+from effmed.learn.bundle import (
+    BundleSheet,
+    make_card,
+    read_checkpoint,
+    weights_digest,
+    write_bundle,
+    write_checkpoint,
+)
+from effmed.learn.imbalance import prior_shift
+from effmed.learn.loader import Images, ordered_batches
+from effmed.learn.loop import Epoch, TrainingState, fit, predict_logits, start_training
+from effmed.learn.network import build_network, find_machine
+from effmed.learn.plan import SET_BY_RECIPE, Plan, make_plan
+from effmed.learn.scaling import find_variant
+from effmed.learn.weights import find_native_input, read_weights
+from effmed.recipe import make_recipe, recipe_text
+from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
+from effmed.workflows.checkup import environment
+from effmed.workflows.scoring import make_context
+from effmed.workflows.tables import headline
+from effmed.workflows.talk import Talk, progress_of
+from effmed.workflows.values import Trained, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from effmed.data.records import Manifest
+    from effmed.evaluate.predictions import Predictions
+
+RUN_SPACE_MB = 200  # weights, best weights, optimiser state and bundle of the larger variants
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training under way: where, what was decided, on which images."""
+
+    run: Run
+    plan: Plan
+    fingerprint: Fingerprint
+    manifest: Manifest
+    cache: Cache
+
+    def images(self, split: str) -> Images:
+        """The preprocessed images of one split."""
+        frame = self.manifest.frame
+        rows = np.flatnonzero((frame["split"] == split).to_numpy())
+        index = {name: k for k, name in enumerate(self.plan.classes)}
+        truth = frame["label"].map(index).to_numpy(dtype=np.int64)[rows]
+        return Images(self.cache.pixels, rows, truth)
+
+
+def plan(training: Training, talk: Talk) -> Plan:
+    """Decide everything up to the first write; see ``effmed.workflows.plan``."""
+    return _decide(training, _divided(training, talk))[1]
+
+
+def train(training: Training, talk: Talk) -> Trained:
+    """Train from the start; see ``effmed.workflows.train``."""
+    manifest = _divided(training, talk)
+    fingerprint, decided = _decide(training, manifest)
+    _tell(decided, fingerprint, talk)
+    check_writable(training.run or Path("runs"), needed_mb=RUN_SPACE_MB)
+    cache = _open_cache(manifest, decided, talk)
+    if cache.failures:
+        n_images = len(manifest)
+        manifest = manifest.without(cache.failures)
+        check_unreadable(n_images, manifest.unreadable, training.recipe.data)
+        talk.warn(
+            f"{len(cache.failures)} images could not be decoded and are left out; manifest.csv does not hold them"
+        )
+        fingerprint, decided = _decide(training, manifest)
+        cache = _open_cache(manifest, decided, talk)
+    run = make_run_folder(training.run, data=training.data, variant=training.variant)
+    job = _Job(run, decided, fingerprint, manifest, cache)
+    talk.say(f"run folder {run.folder}; decoded images in {cache.folder} ({cache.bytes / 1e6:.0f} MB)")
+    with _resumable(run, talk):
+        _write_start(job, training)
+        network = build_network(decided, read_weights(find_variant(training.variant), training.recipe.model.weights))
+        state = start_training(network, decided)
+        return _finish(job, state, _fit(job, state, {}, talk), talk)
+
+
+def resume(folder: Path | None, talk: Talk) -> Trained:
+    """Continue after the last whole epoch; see ``effmed.workflows.resume``."""
+    run = Run(folder) if folder is not None else newest_run(complete=False)
+    if run.is_complete or not run.plan.is_file():
+        state = "is complete already" if run.is_complete else "holds no training"
+        raise BundleError(f"{run.folder} {state}: there is nothing to resume", hint="train without --resume")
+    talk.say(f"resuming {run.folder}")
+    decided = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+    fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
+    data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
+    manifest = read_manifest(run.manifest, data)
+    job = _Job(run, decided, fingerprint, manifest, _open_cache(manifest, decided, talk))
+    state = start_training(build_network(decided), decided)
+    best = read_checkpoint(run.last, state)
+    talk.say(f"epoch {state.epoch} of {decided.epochs} was the last whole one; the best was {state.best_epoch}")
+    with _resumable(run, talk):
+        return _finish(job, state, _fit(job, state, best, talk), talk)
+
+
+def _divided(training: Training, talk: Talk) -> Manifest:
+    settings = training.recipe.data
+    reading = progress_of(talk, "reading headers")
+    manifest = assign_splits(scan(training.data, training.labels, settings, on_progress=reading), settings)
+    for item in manifest.unreadable:
+        talk.warn(f"unreadable: {item.image}: {item.reason} ({item.hint})")
+    for sentence in manifest.reasons.values():
+        talk.say(sentence)
+    talk.say(f"patients shared between splits: {shared_patients(manifest)}")
+    return manifest
+
+
+def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
+    recipe = training.recipe
+    variant = find_variant(training.variant)
+    fingerprint = make_fingerprint(manifest, recipe.data)
+    native = find_native_input(variant, recipe.model.weights)
+    return fingerprint, make_plan(recipe, fingerprint, variant, native, find_machine(recipe.train.device))
+
+
+def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:
+    for split, n_images in fingerprint.images_per_split.items():
+        talk.say(f"{split}: {n_images} images of {fingerprint.patients_per_split[split]} patients")
+    size = decided.preprocessing
+    talk.say(
+        f"plan: {decided.variant} at {size.width} px, {size.channels} channel(s), {decided.epochs} epochs, batches of "
+        f"{decided.batch_size}, learning rate {decided.learning_rate:g}, {decided.loss}, {decided.device_name}"
+    )
+
+
+def _open_cache(manifest: Manifest, decided: Plan, talk: Talk) -> Cache:
+    on_progress = progress_of(talk, "decoding images")
+    return open_cache(manifest, decided.preprocessing, workers=decided.threads, on_progress=on_progress)
+
+
+@contextmanager
+def _resumable(run: Run, talk: Talk) -> Iterator[None]:
+    """Say what is left when training is interrupted: a run to resume, or nothing."""
+    try:
+        yield
+    except BaseException:
+        if any(run.last.glob("epoch-*")):
+            talk.warn(f"the run can be continued: effmed train --resume --run {run.folder}")
+        else:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            talk.warn(f"stopped before the first epoch ended; {run.folder} was removed")
+        raise
+
+
+def _write_start(job: _Job, training: Training) -> None:
+    """Write what was wanted, seen and decided, before the first step."""
+    run, decided = job.run, job.plan
+    write_text(run.recipe, recipe_text(training.recipe))
+    write_json(run.fingerprint, job.fingerprint)
+    write_manifest(job.manifest, run.manifest)
+    started = {"data": str(training.data.resolve()), "seed": decided.seed, "command": " ".join(sys.argv)}
+    write_json(run.environment, {**environment(decided.device_name), **started, "commit": _git_commit()})
+    write_json(run.plan, decided)
+
+
+def _git_commit() -> str:
+    """Return the commit of the folder that the user works in, "" outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603  fixed words
+    return done.stdout.strip()
+
+
+def _fit(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Weights:
+    """Train to the end and return the best weights; after every epoch the run can be resumed."""
+    torch.set_num_threads(job.plan.threads)
+    started, before = time.perf_counter(), state.epoch
+    for epoch in fit(state, job.images("train"), job.images("val"), job.plan, progress_of(talk, "training")):
+        if epoch.is_best:
+            best = {name: tensor.detach().cpu().clone() for name, tensor in state.network.state_dict().items()}
+        append_line(job.run.history, json.dumps(asdict(epoch)))
+        write_checkpoint(job.run.last, state, best)
+        left_s = (time.perf_counter() - started) / (epoch.number - before) * (job.plan.epochs - epoch.number)
+        talk.say(_epoch_line(epoch, job.plan, left_s))
+    return best
+
+
+def _epoch_line(epoch: Epoch, decided: Plan, left_s: float) -> str:
+    mark = ", best so far" if epoch.is_best else ""
+    return (
+        f"epoch {epoch.number}/{decided.epochs}: loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f}, "
+        f"val {decided.metric} {abs(epoch.val_score):.4f}{mark}; {epoch.duration_s:.0f} s, at most {left_s:.0f} s left"
+    )
+
+
+def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Trained:
+    """From the best weights to calibrator, operating point, predictions, bundle and report; marker last."""
+    state.network.load_state_dict(best)
+    run, decided = job.run, job.plan
+    logits = {
+        split: predict_logits(state.network, ordered_batches(job.images(split), decided), decided)
+        for split in ("val", "test")
+    }
+    sheet = _make_sheet(job, state, logits["val"])
+    for split, values in logits.items():
+        write_predictions(_predictions(job, sheet, split, values), run.predictions(split))
+    test = _predictions(job, sheet, "test", logits["test"])
+    context = make_context(sheet, decided, run=run.folder.name, split="test")
+    report = make_report(test, context, make_recipe(yaml.safe_load(run.recipe.read_text())).report)
+    write_bundle(run.bundle, sheet, state.network, make_card(sheet, decided, headline(report)))
+    write_report(report, run.folder)
+    write_json(run.done, {"weights_sha256": sheet.weights_sha256, "best_epoch": sheet.best_epoch})
+    shutil.rmtree(run.last)
+    for name, text in headline(report).items():
+        talk.say(f"test {name}: {text}")
+    metrics = [metric.model_dump(mode="json", by_alias=True) for metric in report.metrics]
+    return Trained(run=str(run.folder), bundle=str(run.bundle), metrics=metrics, plan=decided.model_dump(mode="json"))
+
+
+def _make_sheet(job: _Job, state: TrainingState, val_logits: NDArray[np.float32]) -> BundleSheet:
+    decided, val = job.plan, job.images("val")
+    shift = prior_shift(decided.class_weights)
+    method = decided.calibration if decided.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
+    calibrator = fit_calibrator(np.float64(val_logits), val.truth, method=method, prior_shift=shift, fitted_on="val")
+    points: tuple[OperatingPoint, ...] = ()
+    if decided.task == "binary":
+        positive = probabilities(calibrate(calibrator, np.float64(val_logits)))[:, 1]
+        points = (choose_operating_point(val.truth, positive, decided.decision, class_name=decided.classes[1]),)
+    return BundleSheet(
+        plan=decided.model_dump(mode="json"),
+        classes=decided.classes,
+        preprocessing=decided.preprocessing,
+        calibrator=calibrator,
+        operating_points=points,
+        fingerprint_digest=job.fingerprint.manifest_digest,
+        weights_sha256=weights_digest(state.network),
+        best_epoch=state.best_epoch,
+        n_patients=dict(job.fingerprint.patients_per_split),
+    )
+
+
+def _predictions(job: _Job, sheet: BundleSheet, split: str, logits: NDArray[np.float32]) -> Predictions:
+    return make_predictions(
+        job.manifest.in_split(split).frame,
+        sheet.classes,
+        logits,
+        calibrator=sheet.calibrator,
+        operating_point=sheet.operating_points[0] if sheet.operating_points else None,
+        failures={},
+    )

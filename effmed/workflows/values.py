@@ -1,0 +1,66 @@
+"""What the commands take and return; the results are closed models that ``--json`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from effmed.recipe import Recipe
+
+
+class Result(BaseModel):
+    """What a command prints with ``--json``: closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Inspection(Result):
+    """What ``inspect`` found."""
+
+    n_images: int
+    n_patients: int | None
+    classes: dict[str, int]
+    unreadable: list[dict[str, str]]
+    findings: list[dict[str, Any]]
+    fingerprint: dict[str, Any]
+    reasons: dict[str, str]
+
+
+class Trained(Result):
+    """What ``train`` left, or planned to leave."""
+
+    run: str
+    bundle: str
+    metrics: list[dict[str, Any]]
+    plan: dict[str, Any]
+
+
+class Scored(Result):
+    """How ``predict`` ended."""
+
+    n_ok: int
+    n_unreadable: int
+    n_refused: int
+    out: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What ``train`` is asked for.
+
+    Attributes:
+        variant: Name of the network on the compound-scaling curve.
+        data: Folder of images, or a MedMNIST ``.npz`` file.
+        labels: Label table, or None where folders name the classes.
+        recipe: Everything else.
+        run: Folder to write, or None for the next free one below ``runs``.
+    """
+
+    variant: str
+    data: Path
+    labels: Path | None
+    recipe: Recipe
+    run: Path | None = None

@@ -1,0 +1,77 @@
+"""Builders for the tests of ``learn`` and ``apply``: a small plan and separable images."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from effmed.data.pixels import Preprocessing
+from effmed.learn.loader import Images
+from effmed.learn.plan import Plan
+from effmed.recipe import AugmentSettings, DecisionSettings
+
+SIZE = 32
+
+
+def plan(**changes):
+    """A plan for timm's smallest EfficientNet on 32 x 32 grey images."""
+    channels = changes.pop("channels", 1)
+    depth = changes.pop("depth", "uint8")
+    values = {
+        "task": "binary",
+        "classes": ("clear", "opacity"),
+        "variant": "timm:test_efficientnet",
+        "network": "test_efficientnet",
+        "weights": "none",
+        "weights_licence": "",
+        "preprocessing": Preprocessing(
+            height=SIZE, width=SIZE, channels=channels, depth=depth, window="auto", max_megapixels=10.0
+        ),
+        "mean": (0.5,) * channels,
+        "std": (0.5,) * channels,
+        "dropout": 0.0,
+        "drop_path": 0.0,
+        "batch_size": 8,
+        "epochs": 2,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "loss": "binary cross-entropy",
+        "class_weights": (1.0, 1.0),
+        "metric": "auroc",
+        "patience": 10,
+        "augment": AugmentSettings(rotation_degrees=0, scale_fraction=0, shift_fraction=0),
+        "calibration": "platt",
+        "decision": DecisionSettings(),
+        "seed": 0,
+        "device": "cpu",
+        "device_name": "cpu",
+        "precision": "float32",
+        "threads": 1,
+        "n_train": 24,
+        "n_val": 12,
+        "n_test": 12,
+        "reasons": {},
+    }
+    return Plan(**(values | changes))
+
+
+def images(n=24, *, seed=0, n_classes=2, separable=True):
+    """Noise with a bright patch whose place is the class; or, not separable, whose place is chance."""
+    chance = np.random.default_rng(seed)
+    truth = np.arange(n) % n_classes
+    place = truth if separable else chance.permutation(truth)
+    pixels = chance.integers(0, 80, (n, SIZE, SIZE)).astype(np.uint8)
+    for i, k in enumerate(place):
+        pixels[i, 2 + 10 * k : 10 + 10 * k, 8:24] += 120
+    return Images(pixels, np.arange(n), truth.astype(np.int64))
+
+
+def fingerprint(**changes):
+    """The fingerprint of a small grey data set, split."""
+    values = {
+        "images_per_split": {"train": 140, "val": 30, "test": 30},
+        "train_images_per_class": {"clear": 80, "opacity": 60},
+        "bits": {"8": 200},
+        "colour_fraction": 0.0,
+    }
+    return SimpleNamespace(**(values | changes))

@@ -1,0 +1,121 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss, roc_auc_score
+
+from effmed.errors import RecipeError
+from effmed.learn.bundle import read_checkpoint, weights_digest, write_checkpoint
+from effmed.learn.loop import cross_entropy, fit, learning_rate_factor, mean_auroc, predict_logits, start_training
+from effmed.learn.network import build_network
+from tests.learn import make
+
+
+def trained(plan, train=None, val=None):
+    torch.manual_seed(plan.seed)
+    state = start_training(build_network(plan), plan)
+    return state, list(fit(state, train or make.images(24), val or make.images(12, seed=1), plan))
+
+
+def test_the_same_seed_gives_the_same_weights():
+    digests = {weights_digest(trained(make.plan(dropout=0.2))[0].network) for _ in range(2)}
+    assert len(digests) == 1
+
+
+def test_another_seed_gives_other_weights():
+    digests = {weights_digest(trained(make.plan(seed=seed))[0].network) for seed in (0, 1)}
+    assert len(digests) == 2
+
+
+def test_a_separable_set_is_learned():
+    _, epochs = trained(make.plan(epochs=8), make.images(64), make.images(32, seed=1))
+    assert max(epoch.val_score for epoch in epochs) > 0.9
+
+
+def test_shuffled_labels_are_not():
+    val = make.images(200, seed=1, separable=False)
+    _, epochs = trained(make.plan(epochs=4), make.images(64, separable=False), val)
+    assert 0.3 < epochs[-1].val_score < 0.7
+
+
+def test_three_classes_are_learned():
+    plan = make.plan(
+        task="multiclass", classes=("a", "b", "c"), class_weights=(1.0,) * 3, loss="cross-entropy", epochs=8
+    )
+    _, epochs = trained(plan, make.images(63, n_classes=3), make.images(30, seed=1, n_classes=3))
+    assert max(epoch.val_score for epoch in epochs) > 0.9
+
+
+def test_training_stops_when_the_score_no_longer_rises():
+    _, epochs = trained(make.plan(epochs=30, patience=2, learning_rate=1e-9))
+    assert len(epochs) < 30
+
+
+def test_the_best_epoch_is_the_one_with_the_largest_score():
+    state, epochs = trained(make.plan(epochs=4, metric="log_loss"))
+    scores = [epoch.val_score for epoch in epochs]
+    assert state.best_epoch == 1 + int(np.argmax(scores))
+    assert all(epoch.val_score == -epoch.val_loss for epoch in epochs)
+
+
+def test_steps_are_told():
+    told = []
+    plan = make.plan(epochs=1)
+    state = start_training(build_network(plan), plan)
+    list(fit(state, make.images(24), make.images(12), plan, lambda done, total: told.append((done, total))))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_resuming_gives_the_weights_of_the_uninterrupted_training(tmp_path):
+    plan = make.plan(epochs=4, dropout=0.3)
+    whole, _ = trained(plan)
+    torch.manual_seed(plan.seed)
+    state = start_training(build_network(plan), plan)
+    for epoch in fit(state, make.images(24), make.images(12, seed=1), plan):
+        write_checkpoint(tmp_path, state, state.network.state_dict())
+        if epoch.number == 2:
+            break
+    torch.manual_seed(99)
+    again = start_training(build_network(plan), plan)
+    read_checkpoint(tmp_path, again)
+    assert [epoch.number for epoch in fit(again, make.images(24), make.images(12, seed=1), plan)] == [3, 4]
+    assert weights_digest(again.network) == weights_digest(whole.network)
+
+
+def test_a_loss_that_is_no_number_stops_the_training():
+    plan = make.plan()
+    state = start_training(build_network(plan), plan)
+    torch.nn.init.constant_(state.network.classifier.bias, math.nan)
+    with pytest.raises(RecipeError, match="loss is nan"):
+        next(fit(state, make.images(24), make.images(12), plan))
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing():
+    factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
+    assert all(a >= b for a, b in itertools.pairwise(factors[9:]))
+    assert factors[-1] < 0.001
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1))
+def test_cross_entropy_and_auroc_agree_with_scikit_learn(seed):
+    chance = np.random.default_rng(seed)
+    logits, truth = chance.normal(size=(20, 1)), np.arange(20) % 2
+    probability = 1 / (1 + np.exp(-logits[:, 0]))
+    assert cross_entropy(logits, truth) == pytest.approx(log_loss(truth, probability))
+    assert mean_auroc(logits, truth) == pytest.approx(roc_auc_score(truth, logits[:, 0]))
+    many, truth3 = chance.normal(size=(21, 3)), np.arange(21) % 3
+    softmax = np.exp(many) / np.exp(many).sum(axis=1, keepdims=True)
+    assert cross_entropy(many, truth3) == pytest.approx(log_loss(truth3, softmax))
+    assert mean_auroc(many, truth3) == pytest.approx(roc_auc_score(truth3, softmax, multi_class="ovr"))
+
+
+def test_logits_are_float32_even_in_half_precision():
+    plan = make.plan(precision="bfloat16")
+    network = build_network(plan)
+    assert predict_logits(network, [torch.zeros(2, 1, 32, 32)], plan).dtype == np.float32

@@ -1,0 +1,67 @@
+import pytest
+import timm
+import torch
+
+from effmed.errors import MachineError, RecipeError
+from effmed.learn.network import build_network, find_machine, load_backbone, parameter_groups
+from tests.learn import make
+
+
+def test_two_classes_have_one_output_and_more_have_one_each():
+    assert build_network(make.plan()).classifier.out_features == 1
+    three = make.plan(task="multiclass", classes=("a", "b", "c"), class_weights=(1.0,) * 3)
+    assert build_network(three).classifier.out_features == 3
+
+
+def test_a_grey_stem_gives_the_same_output_as_the_image_replicated():
+    colour = timm.create_model("test_efficientnet", num_classes=1).eval()
+    grey = build_network(make.plan(), colour.state_dict()).eval()
+    grey.classifier.load_state_dict(colour.classifier.state_dict())
+    picture = torch.randn(2, 1, 32, 32)
+    with torch.inference_mode():
+        difference = grey(picture) - colour(picture.expand(-1, 3, -1, -1))
+    assert float(difference.abs().max()) < 1e-5
+
+
+def test_the_pretrained_head_is_left_out():
+    weights = timm.create_model("test_efficientnet", num_classes=1, in_chans=1).state_dict()
+    network = build_network(make.plan(), weights)
+    assert torch.equal(network.conv_stem.weight, weights["conv_stem.weight"])
+    assert not torch.equal(network.classifier.weight, weights["classifier.weight"])
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(RecipeError, match="do not fit"):
+        load_backbone(build_network(make.plan()), timm.create_model("test_resnet").state_dict())
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(RecipeError, match="no_such_net"):
+        build_network(make.plan(network="no_such_net"))
+
+
+def test_biases_and_norms_do_not_decay_and_the_new_head_learns_faster():
+    network = build_network(make.plan())
+    groups = parameter_groups(network, learning_rate=1.0, weight_decay=0.1, fine_tune=True)
+    found = {(group["lr"], group["weight_decay"]): group["params"] for group in groups}
+    assert all(parameter.ndim > 1 for (_, decay), group in found.items() if decay for parameter in group)
+    assert {rate for rate, _ in found} == {1.0, 10.0}
+    assert sum(len(group) for group in found.values()) == len(list(network.parameters()))
+
+
+def test_from_scratch_everything_learns_at_one_rate():
+    groups = parameter_groups(build_network(make.plan()), learning_rate=1.0, weight_decay=0.1, fine_tune=False)
+    assert {group["lr"] for group in groups} == {1.0}
+
+
+def test_the_cpu_is_always_there():
+    machine = find_machine("cpu")
+    assert machine.device == "cpu"
+    assert machine.cores >= 1
+    assert find_machine("auto").name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_device_is_a_machine_error():
+    with pytest.raises(MachineError, match="no such device"):
+        find_machine("cuda")

@@ -1,0 +1,92 @@
+import pytest
+
+from effmed.learn.plan import Machine, NativeInput, Plan, make_plan
+from effmed.learn.scaling import VARIANTS, find_variant
+from effmed.recipe import make_recipe
+from tests.learn.make import fingerprint
+
+CPU = Machine("cpu", "cpu", 2, has_bfloat16=False)
+GPU = Machine("cuda", "a GPU", 8, has_bfloat16=True)
+LITE = NativeInput("installed package x", "Apache-2.0", (127 / 255,) * 3, (128 / 255,) * 3)
+
+
+def planned(variant="lite0", machine=CPU, native=LITE, recipe=None, **changes):
+    return make_plan(make_recipe(recipe or {}), fingerprint(**changes), find_variant(variant), native, machine)
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_the_resolution_is_the_variants(variant):
+    assert planned(variant).preprocessing.width == VARIANTS[variant].resolution_px
+
+
+def test_no_decision_is_left_open():
+    assert "auto" not in str(planned().model_dump())
+
+
+def test_every_automatic_key_has_a_reason():
+    keys = ("model.image_size", "model.channels", "model.dropout", "train.epochs", "train.batch_size", "train.device")
+    more = (
+        "train.learning_rate",
+        "train.metric",
+        "train.patience",
+        "train.precision",
+        "train.threads",
+        "loss",
+        "weights",
+    )
+    last = ("imbalance.method", "calibration.method", "preprocessing.depth")
+    assert all(planned().reasons[key] for key in (*keys, *more, *last))
+
+
+def test_the_recipe_wins_and_the_plan_says_so():
+    plan = planned(recipe={"train": {"epochs": 3, "batch_size": 5}, "model": {"image_size": 160}})
+    assert (plan.epochs, plan.batch_size, plan.preprocessing.height) == (3, 5, 160)
+    assert plan.reasons["train.epochs"] == "set by the recipe"
+
+
+def test_the_reason_names_the_compound_coefficient():
+    assert "φ = 3" in planned("b4").reasons["model.image_size"]
+
+
+def test_more_than_eight_bits_are_kept():
+    assert planned(bits={"12": 10, "8": 3}).preprocessing.depth == "uint16"
+    assert planned(bits={"8": 13}).preprocessing.depth == "uint8"
+
+
+def test_colour_takes_three_channels():
+    plan = planned(colour_fraction=0.1)
+    assert (plan.preprocessing.channels, len(plan.mean)) == (3, 3)
+    assert len(planned().mean) == 1
+
+
+def test_more_classes_have_more_outputs():
+    plan = planned(train_images_per_class={"a": 10, "b": 20, "c": 30})
+    assert (plan.task, plan.n_outputs, plan.calibration) == ("multiclass", 3, "bias-corrected-temperature")
+    assert (planned().task, planned().n_outputs, planned().calibration) == ("binary", 1, "platt")
+
+
+def test_the_rare_class_weighs_more():
+    common, rare = planned(
+        recipe={"imbalance": {"method": "weights"}}, train_images_per_class={"a": 90, "b": 10}
+    ).class_weights
+    assert rare > common
+    assert planned().class_weights == (1.0, 1.0)
+
+
+def test_half_precision_is_for_the_gpu():
+    assert planned(machine=GPU).precision == "bfloat16"
+    assert planned(machine=Machine("cuda", "old GPU", 8, has_bfloat16=False)).precision == "float16"
+    assert planned().precision == "float32"
+
+
+def test_large_inputs_make_small_batches():
+    assert planned("b7", images_per_split={"train": 10_000, "val": 9, "test": 9}).batch_size == 8
+
+
+def test_from_scratch_learns_faster():
+    scratch = NativeInput("none", "", (0.5,) * 3, (0.5,) * 3)
+    assert planned(native=scratch).learning_rate > planned().learning_rate
+
+
+def test_a_plan_survives_the_disk():
+    assert Plan.model_validate_json(planned().model_dump_json()) == planned()
