@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from effmed.data.labels import order_classes
 from effmed.errors import DataError
+from effmed.recipe import DataSettings
 from effmed.run import replacing
 
 if TYPE_CHECKING:
@@ -110,10 +112,10 @@ class Manifest:
         return replace(self.with_frame(kept), unreadable=(*self.unreadable, *more))
 
     def digest(self) -> str:
-        """Return the SHA-256 of image, frame, label, patient and split of all rows, whatever their order."""
+        """Return the SHA-256 of image, frame, label, patient, study and split of all rows, whatever their order."""
         rows = self.frame[list(IDENTITY)].astype("string").fillna("")
         lines = sorted("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
-        return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256("\x1e".join(lines).encode()).hexdigest()
 
 
 def make_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -125,13 +127,13 @@ def with_types(frame: pd.DataFrame) -> pd.DataFrame:
     """Give every column of a manifest its type: numbers where counted, text with NA elsewhere."""
     typed = {}
     for name in COLUMNS:
-        column = frame[name]
-        if NUMBERS.get(name) == "float64":
-            typed[name] = pd.to_numeric(column, errors="coerce").astype("float64")
-        elif name in NUMBERS:
-            typed[name] = column.fillna(0).astype(NUMBERS[name])
+        kind = NUMBERS.get(name)
+        if kind is None:
+            typed[name] = frame[name].astype("string").replace("", pd.NA)
+        elif kind == "float64":
+            typed[name] = pd.to_numeric(frame[name], errors="coerce").astype(kind)
         else:
-            typed[name] = column.astype("string").replace("", pd.NA)
+            typed[name] = frame[name].fillna(0).astype(kind)
     return pd.DataFrame(typed, index=frame.index)
 
 
@@ -144,18 +146,19 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
             manifest.frame.to_csv(temporary, index=False, encoding="utf-8")
 
 
-def read_manifest(path: Path, root: Path) -> Manifest:
+def read_manifest(path: Path, root: Path, *, classes: Sequence[str] = ()) -> Manifest:
     """Read what ``write_manifest`` wrote.
 
     Args:
         path: The table.
         root: The data folder that its paths are relative to.
+        classes: Class names in the order of the network's outputs; without them, the order that their names suggest.
 
     Raises:
         DataError: Columns are missing, or the file is not a table.
     """
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype="string")
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError) as error:
         problem = f"manifest {path} cannot be read: {error}"
         raise DataError(problem, hint="use the manifest.csv that a run wrote") from error
@@ -163,6 +166,17 @@ def read_manifest(path: Path, root: Path) -> Manifest:
     if missing:
         problem = f"manifest {path} lacks the columns {', '.join(missing)}"
         raise DataError(problem, hint="use the manifest.csv of a run of this version")
-    frame["colour"] = frame["colour"].astype("string").str.lower() == "true"
     typed = with_types(frame)
-    return Manifest(root, typed, classes=tuple(sorted(typed["label"].dropna().unique())))
+    names = map(str, typed["label"].dropna().unique())
+    return Manifest(root, typed, classes=tuple(classes) or order_classes(names, DataSettings())[0])
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read text as text ("NA" and "007" stay what they are) and numbers to their last digit."""
+    # "string" for counts as well: an empty cell must not become 0 before with_types sees it
+    kinds = {name: "float64" if kind == "float64" else "string" for name, kind in NUMBERS.items()}
+    text = {name: "string" for name in COLUMNS if name not in NUMBERS}
+    frame = pd.read_csv(
+        path, dtype=text | kinds, keep_default_na=False, na_values=[""], float_precision="round_trip", encoding="utf-8"
+    )
+    return frame.assign(colour=frame["colour"].str.lower() == "true") if "colour" in frame else frame

@@ -99,7 +99,7 @@ def _scan_headers(data: Path, settings: DataSettings, on_progress: Callable[[int
     for done, path in enumerate(files, start=1):
         image = path.relative_to(data).as_posix()
         try:
-            header = _header_of(path)
+            header = _header_of(path, settings.max_megapixels)
             if header is not None:
                 rows += [_row(image, frame, header) for frame in _frames(header, settings)]
         except DataError as error:
@@ -109,10 +109,10 @@ def _scan_headers(data: Path, settings: DataSettings, on_progress: Callable[[int
     return Manifest(data, make_frame(rows), unreadable=tuple(unreadable))
 
 
-def _header_of(path: Path) -> Header | None:
+def _header_of(path: Path, max_megapixels: float) -> Header | None:
     """Return the header of an image; None for a file that does not claim to be one."""
     if sniff(path):
-        return read_header(path)
+        return read_header(path, max_megapixels=max_megapixels)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(
             f"not an image, although it is called {path.suffix}", hint="remove it, or copy the original again"

@@ -134,5 +134,5 @@ def _check_classes(manifest: Manifest) -> None:
             problem = (
                 f"class {name!r} ({n_patients} patient{'s' * (n_patients != 1)}) is missing in {', '.join(missing)}"
             )
-            hint = f"every class needs at least {PATIENTS_PER_CLASS_MIN} patients, one in each split; add images or merge classes"
+            hint = f"a class needs at least {PATIENTS_PER_CLASS_MIN} patients, one per split; add some or merge classes"
             raise DataError(problem, hint=hint)

@@ -63,10 +63,15 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
         RecipeError: timm knows no such network, or the weights are another network's.
     """
     architecture = plan.network.partition(".")[0]
-    options = {"num_classes": plan.n_outputs, "in_chans": plan.preprocessing.channels}
-    rates = {"drop_rate": plan.dropout, "drop_path_rate": plan.drop_path}
     try:
-        network: nn.Module = timm.create_model(architecture, pretrained=False, **options, **rates)
+        network: nn.Module = timm.create_model(
+            architecture,
+            pretrained=False,
+            num_classes=plan.n_outputs,
+            in_chans=plan.preprocessing.channels,
+            drop_rate=plan.dropout,
+            drop_path_rate=plan.drop_path,
+        )
     except RuntimeError as error:
         raise RecipeError(
             f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants"

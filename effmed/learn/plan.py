@@ -124,7 +124,7 @@ class _Reasons:
         """Take the recipe's value, or the automatic one with its reason."""
         if wanted != "auto":
             self.sentences[key] = SET_BY_RECIPE
-            return wanted  # type: ignore[return-value]  # "auto" has just been excluded, which mypy cannot see for T
+            return wanted
         self.sentences[key] = sentence
         return automatic
 

@@ -167,7 +167,8 @@ def _read_safetensors(path: Path) -> StateDict:
 
 def _download(variant: Variant, download: Callable[..., str]) -> Path:
     """Fetch the hub's file, or take it from the hub's local cache."""
-    hub_name = get_pretrained_cfg(variant.network).hf_hub_id
+    config = get_pretrained_cfg(variant.network)
+    hub_name = config.hf_hub_id if config is not None else variant.network
     try:
         return Path(download(hub_name, "model.safetensors", etag_timeout=HUB_TIMEOUT_S))
     except (OSError, HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:

@@ -75,7 +75,7 @@ class _Job:
     def images(self, split: str) -> Images:
         """The preprocessed images of one split."""
         frame = self.manifest.frame
-        rows = np.flatnonzero((frame["split"] == split).to_numpy())
+        rows = np.flatnonzero((frame["split"] == split).to_numpy()).astype(np.int64)
         index = {name: k for k, name in enumerate(self.plan.classes)}
         truth = frame["label"].map(index).to_numpy(dtype=np.int64)[rows]
         return Images(self.cache.pixels, rows, truth)
@@ -116,8 +116,8 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     """Continue after the last whole epoch; see ``effmed.workflows.resume``."""
     run = Run(folder) if folder is not None else newest_run(complete=False)
     if run.is_complete or not run.plan.is_file():
-        state = "is complete already" if run.is_complete else "holds no training"
-        raise BundleError(f"{run.folder} {state}: there is nothing to resume", hint="train without --resume")
+        why = "is complete already" if run.is_complete else "holds no training"
+        raise BundleError(f"{run.folder} {why}: there is nothing to resume", hint="train without --resume")
     talk.say(f"resuming {run.folder}")
     decided = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
     fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
@@ -248,12 +248,13 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
 
 def _make_sheet(job: _Job, state: TrainingState, val_logits: NDArray[np.float32]) -> BundleSheet:
     decided, val = job.plan, job.images("val")
-    shift = prior_shift(decided.class_weights)
+    shift = np.asarray(prior_shift(decided.class_weights))
+    raw = val_logits.astype(np.float64)
     method = decided.calibration if decided.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
-    calibrator = fit_calibrator(np.float64(val_logits), val.truth, method=method, prior_shift=shift, fitted_on="val")
+    calibrator = fit_calibrator(raw, val.truth, method=method, prior_shift=shift, fitted_on="val")
     points: tuple[OperatingPoint, ...] = ()
     if decided.task == "binary":
-        positive = probabilities(calibrate(calibrator, np.float64(val_logits)))[:, 1]
+        positive = probabilities(calibrate(calibrator, raw))[:, 1]
         points = (choose_operating_point(val.truth, positive, decided.decision, class_name=decided.classes[1]),)
     return BundleSheet(
         plan=decided.model_dump(mode="json"),

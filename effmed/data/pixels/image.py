@@ -1,14 +1,21 @@
-"""What one decoded image is: pixels, shape of a pixel, provenance; and what is known before decoding."""
+"""What one file holds: its grey levels or colours, how they came about, and what its header says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
+
+BITS_PER_BYTE = 8
+MAX_UINT8 = 255
+MAX_UINT16 = 65535
+PIXELS_PER_MEGAPIXEL = 1e6
 
 
 @dataclass(frozen=True)
@@ -16,13 +23,13 @@ class Provenance:
     """How a file became grey levels.
 
     Attributes:
-        kind: "dicom", "png", "jpeg", "tiff", "bmp", "webp" or "npz".
-        syntax: Transfer syntax UID, or the codec's name.
+        kind: Kind of the file: dicom, png, jpeg, tiff, bmp, webp or npz.
+        syntax: Transfer syntax UID of a DICOM object, else the name of the codec.
         photometric: Photometric interpretation as stored.
-        bits: Bits stored per value.
-        window: "center/width", "lut", "p0.5-p99.5 = a..b" or "full".
-        window_origin: "file", "recipe", "percentile" or "full".
-        table: Hash of the lookup table, "" where none was used.
+        bits: Bits stored per channel.
+        window: ``center/width``, ``lut``, ``p0.5-p99.5 = low..high`` or ``full``.
+        window_origin: Who chose the window: file, recipe, percentile or full.
+        table: Hash of the lookup table that mapped stored values to grey levels; empty where none was used.
     """
 
     kind: str
@@ -36,31 +43,45 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Image:
-    """One decoded 2-D image.
+    """One 2-D picture.
 
     Attributes:
-        pixels: ``(height, width)`` grey, uint8 or uint16 over the full range, or ``(height, width, 3)`` uint8 RGB.
-        aspect: Height of a pixel over its width; 1.0 where unknown.
-        provenance: How the pixels came about.
+        pixels: Grey ``(height, width)``, black is 0: uint8 where the file holds up to 8 bits, else uint16 over the
+            full range 0 to 65535. Or RGB ``(height, width, 3)`` uint8.
+        aspect: Height of a pixel divided by its width; 1 where unknown.
+        provenance: How the file became these grey levels.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    pixels: Pixels
     aspect: float
     provenance: Provenance
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a file without decoding its pixels; "" or None where it says nothing.
+    """What is known of a file without decoding its pixels; text is empty and numbers are None where absent.
 
     Attributes:
-        kind: As in ``Provenance``.
-        rows: Height in pixels.
-        columns: Width in pixels.
-        frames: Number of frames or pages.
-        bits: Bits stored per value.
-        colour: Whether a pixel has three values.
-        age_years: Patient's age in years.
+        kind: Kind of the file, as in ``Provenance``.
+        rows: Height in pixels, as stored.
+        columns: Width in pixels, as stored.
+        frames: Number of frames or pages, at least 1.
+        bits: Bits stored per channel.
+        colour: Whether the file holds colour; an RGB image with equal channels may still turn out to be grey.
+        photometric: Photometric interpretation or colour mode as stored.
+        syntax: Transfer syntax UID or the name of the codec.
+        patient: PatientID. Identifies a person: never print it.
+        study: StudyInstanceUID.
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        modality: Modality, e.g. DX.
+        manufacturer: Manufacturer of the equipment.
+        scanner: Model name of the equipment.
+        body_part: BodyPartExamined.
+        view: ViewPosition, e.g. PA.
+        laterality: R, L or empty.
+        sex: PatientSex: M, F or O.
+        age_years: PatientAge in years.
     """
 
     kind: str

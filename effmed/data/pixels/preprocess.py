@@ -1,4 +1,4 @@
-"""Preprocessing: an image of any size and depth → a letterboxed array of one size and depth, always the same way."""
+"""Preprocessing: the deterministic steps from an image to the pixels that a network is shown."""
 
 from __future__ import annotations
 
@@ -8,71 +8,88 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from effmed.data.pixels.image import MAX_UINT8, MAX_UINT16
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from effmed.data.pixels.image import Image, Pixels
 
-    from effmed.data.pixels.image import Image
-
-DTYPES = {"uint8": np.uint8, "uint16": np.uint16}
-UINT16_PER_UINT8 = 257  # 255 * 257 = 65535: both ranges end where they should
+UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 65535
 
 
 class Preprocessing(BaseModel):
-    """Everything deterministic that shapes the pixels; stored in plan and bundle.
+    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same in training and prediction."""
 
-    Attributes:
-        height: Rows of the result.
-        width: Columns of the result.
-        channels: 1: colour becomes luma; 3: grey is replicated.
-        depth: Type of the result.
-        window: As in the recipe, ``data.window``.
-        max_megapixels: Size above which a file is refused before decoding, in 10^6 pixels.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     height: int
+    """Height of the letterboxed image in pixels."""
     width: int
+    """Width of the letterboxed image in pixels."""
     channels: Literal[1, 3]
+    """1: colour becomes luma; 3: grey is replicated."""
     depth: Literal["uint8", "uint16"]
+    """Type of the pixels; the full range of either is used."""
     window: str
+    """DICOM window: 'auto', 'center/width', 'percentile' or 'full'."""
     max_megapixels: float
+    """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
 
 
-def preprocess(image: Image, spec: Preprocessing) -> NDArray[np.generic]:
-    """Bring an image to the size, channels and depth of ``spec``, its aspect kept, centred on black.
+def preprocess(image: Image, spec: Preprocessing) -> Pixels:
+    """Bring an image to the network's channels, depth and size, its proportions kept.
+
+    The image is resized to fit inside ``(spec.height, spec.width)`` with square pixels, by area averaging where it
+    shrinks and linearly where it grows, and centred on black.
 
     Args:
-        image: Decoded image; ``aspect`` stretches it so that one millimetre is as high as it is wide.
-        spec: What is wanted.
+        image: Grey uint8 or uint16, or RGB uint8.
+        spec: What is asked for.
 
     Returns:
-        ``(height, width)`` or ``(height, width, 3)`` of type ``spec.depth``.
+        ``(height, width)`` for one channel, ``(height, width, 3)`` for three, of type ``spec.depth``.
     """
-    pixels = _with_channels(_with_depth(image.pixels, spec), spec.channels)
-    rows, columns = pixels.shape[0] * image.aspect, float(pixels.shape[1])
-    scale = min(spec.height / rows, spec.width / columns)
-    height = max(1, min(spec.height, round(rows * scale)))
-    width = max(1, min(spec.width, round(columns * scale)))
-    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
-    fitted = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    result = np.zeros((spec.height, spec.width, *pixels.shape[2:]), dtype=DTYPES[spec.depth])
-    top, left = (spec.height - height) // 2, (spec.width - width) // 2
-    result[top : top + height, left : left + width] = fitted
-    return result
+    pixels = _letterbox(_with_channels(image.pixels, spec.channels), image.aspect, spec)
+    return _with_depth(pixels, spec.depth)
 
 
-def _with_depth(pixels: NDArray[np.generic], spec: Preprocessing) -> NDArray[np.generic]:
-    if pixels.dtype == DTYPES[spec.depth]:
-        return pixels
-    if spec.depth == "uint16":
-        return pixels.astype(np.uint16) * np.uint16(UINT16_PER_UINT8)
-    return ((pixels.astype(np.uint32) + UINT16_PER_UINT8 // 2) // UINT16_PER_UINT8).astype(np.uint8)
-
-
-def _with_channels(pixels: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
-    if channels == 1 and pixels.ndim > 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # type: ignore[no-any-return]  # cv2 ships no types
-    if channels > 1 and pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], channels, axis=2)
+def _with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Turn colour into luma (ITU-R BT.601) for one channel, repeat grey for three."""
+    is_colour = pixels.ndim > 2
+    if is_colour and channels == 1:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    if not is_colour and channels > 1:
+        return np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
     return pixels
+
+
+def _letterbox(pixels: Pixels, aspect: float, spec: Preprocessing) -> Pixels:
+    size = _fitted_size(pixels.shape[0] * aspect, pixels.shape[1], spec)
+    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    resized = _resized(pixels, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    boxed = np.zeros((spec.height, spec.width, *pixels.shape[2:]), dtype=pixels.dtype)
+    top, left = (spec.height - size[0]) // 2, (spec.width - size[1]) // 2
+    boxed[top : top + size[0], left : left + size[1]] = resized
+    return boxed
+
+
+def _fitted_size(height: float, width: float, spec: Preprocessing) -> tuple[int, int]:
+    """Return the largest ``(height, width)`` of the given proportions inside the box, at least one pixel each way."""
+    scale = min(spec.height / height, spec.width / width)
+    fitted_height = min(max(round(height * scale), 1), spec.height)
+    fitted_width = min(max(round(width * scale), 1), spec.width)
+    return fitted_height, fitted_width
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation))
+
+
+def _with_depth(pixels: Pixels, depth: str) -> Pixels:
+    """Convert between the full ranges of uint8 and uint16, rounding to the nearest."""
+    if pixels.dtype == np.dtype(depth):
+        return pixels
+    if depth == "uint16":
+        return pixels.astype(np.uint16) * np.uint16(UINT8_TO_UINT16)
+    return ((pixels.astype(np.uint32) + UINT8_TO_UINT16 // 2) // UINT8_TO_UINT16).astype(np.uint8)

@@ -66,7 +66,7 @@ def fit_logistic(
         if np.abs(step).max() < NEWTON_TOLERANCE:
             return LogisticFit(coefficients, np.asarray(np.linalg.inv(information), dtype=np.float64), probability)
         trial = _logistic_loss(design @ (coefficients + step) + offset, target, weights)
-        while trial > loss + NEWTON_TOLERANCE and np.abs(step).max() > NEWTON_TOLERANCE:
+        while trial > loss + NEWTON_TOLERANCE * max(1.0, loss) and np.abs(step).max() > NEWTON_TOLERANCE:
             step = step / 2
             trial = _logistic_loss(design @ (coefficients + step) + offset, target, weights)
         coefficients, loss = coefficients + step, trial

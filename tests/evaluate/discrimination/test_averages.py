@@ -44,7 +44,7 @@ def test_hand_till_names_the_absent_class() -> None:
 def test_hand_till_refuses_missing_probabilities() -> None:
     truth, probability = made()
     probability[7, 0] = np.nan
-    with pytest.raises(DataError, match="row 7$"):
+    with pytest.raises(DataError, match=r"row 7$"):
         hand_till_auroc(truth, probability)
 
 

@@ -1,0 +1,206 @@
+"""Predictions from a file: this package's own table, or one that another program wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from effmed.errors import DataError
+from effmed.evaluate.intervals import Floats, check_probability, row_text
+from effmed.evaluate.predictions.table import (
+    ATTRIBUTES,
+    IDENTITY,
+    N_NAMES_SHOWN,
+    OUTCOME,
+    Predictions,
+    arranged,
+    check_scored,
+    largest_class,
+    output_classes,
+    text_column,
+)
+from effmed.recipe import nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effmed.recipe import ColumnSettings
+
+AUTO = "auto"
+PROBABILITY, LOGIT = "probability_", "logit_"
+IMAGE_NAMES = ("image", "path", "file", "filename", "id")
+TRUTH_NAMES = ("truth", "label", "y")
+PROBABILITY_NAMES = ("probability", "p")
+PATIENT_NAMES = ("patient", "patient_id")
+ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+SUM_TOLERANCE = 1e-3  # of the probabilities of one image: tables often hold three decimals
+
+
+def read_predictions(path: Path, columns: ColumnSettings) -> Predictions:
+    """Read a predictions table.
+
+    The package's own table comes back as it was written. Of any other, the columns are found by name: the truth
+    as class names or 0 and 1, the probability of the positive class or one column ``probability_<class>`` per
+    class (of two the second is the positive one), and, where they exist, image, patient and attributes. Its
+    logits are those of its probabilities.
+
+    Args:
+        path: A ``.csv`` or ``.parquet`` file.
+        columns: Names of the columns, or ``auto``.
+
+    Raises:
+        DataError: No such file or column, or values that cannot be truths or probabilities.
+    """
+    table = _read_table(path)
+    if {columns.truth, columns.probability, columns.patient} == {AUTO} and _is_own(table):
+        return _read_own(table)
+    return _read_foreign(table, columns, path)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a file; every column of a CSV as text, so that no class named NA or 007 changes."""
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        problem = f"predictions {path} cannot be read: {error}"
+        raise DataError(problem, hint="name a .csv or .parquet table with one row per image") from error
+    problem = f"predictions {path} is neither a .csv nor a .parquet file"
+    raise DataError(problem, hint="save the table as .csv or .parquet")
+
+
+def _is_own(table: pd.DataFrame) -> bool:
+    classes = _classes_of(table)
+    logits = {LOGIT + name for name in output_classes(classes)}
+    return len(classes) > 1 and logits | {*IDENTITY, *OUTCOME} <= set(table.columns)
+
+
+def _classes_of(table: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(str(name).removeprefix(PROBABILITY) for name in table.columns if str(name).startswith(PROBABILITY))
+
+
+def _read_own(table: pd.DataFrame) -> Predictions:
+    classes = _classes_of(table)
+    columns: dict[str, Any] = {name: table[name].to_numpy(object) for name in (*IDENTITY, *OUTCOME)}
+    columns |= {name: table[name].to_numpy(object) for name in ATTRIBUTES if name in table}
+    columns["frame"] = _numbers(table, "frame").astype(np.int64)
+    for name in [LOGIT + name for name in output_classes(classes)] + [PROBABILITY + name for name in classes]:
+        columns[name] = _numbers(table, name)
+    predictions = arranged(columns, len(table), classes)
+    failed = predictions.frame["status"].to_numpy(object) != "ok"
+    check_scored(np.hstack([predictions.logits, predictions.probability]), failed)
+    _check_probability(predictions.probability[~failed])
+    return predictions
+
+
+def _numbers(table: pd.DataFrame, name: str) -> Floats:
+    """Return a column as float64 (n,), NaN where empty; text is read digit by digit, without rounding."""
+    values = table[name].to_numpy(object)
+    numbers = np.full(len(values), np.nan)
+    wrong = np.zeros(len(values), dtype=bool)
+    for row, value in enumerate(values):
+        try:
+            numbers[row] = np.nan if pd.isna(value) or value == "" else float(value)
+        except (TypeError, ValueError):
+            wrong[row] = True
+    if wrong.any():
+        problem = f"column {name!r} holds no number in {row_text(wrong)}: {values[wrong][0]!r}"
+        raise DataError(problem, hint="write numbers with a decimal point, and nothing where unknown")
+    return numbers
+
+
+def _read_foreign(table: pd.DataFrame, columns: ColumnSettings, path: Path) -> Predictions:
+    n = len(table)
+    truth_name = _column(table, columns.truth, TRUTH_NAMES, path)
+    truth = text_column(table[truth_name].to_numpy(object) if truth_name else None, n)
+    failed = _failed(table, n)
+    classes, probability = _classes_and_probability(table, columns, truth, path)
+    check_scored(probability, failed)
+    _check_probability(probability[~failed])
+    image, patient = (
+        _column(table, wished, names, path) for wished, names in ((AUTO, IMAGE_NAMES), (columns.patient, PATIENT_NAMES))
+    )
+    found: dict[str, Any] = {name: table[name].to_numpy(object) for name in ("study", *ATTRIBUTES) if name in table}
+    found |= {
+        "image": table[image].to_numpy(object) if image else [str(row) for row in range(n)],
+        "frame": np.zeros(n, dtype=np.int64),
+        "patient": table[patient].to_numpy(object) if patient else None,
+        "truth": _truth_names(truth, classes),
+        "predicted_class": np.where(failed, "", largest_class(probability, classes)),
+        "decision": np.where(failed | (len(classes) == 2), "", largest_class(probability, classes)),
+        "status": np.where(failed, "unreadable", "ok"),
+    }
+    found |= {PROBABILITY + name: probability[:, i] for i, name in enumerate(classes)}
+    logits = logits_of(probability)
+    found |= {LOGIT + name: logits[:, i] for i, name in enumerate(output_classes(classes))}
+    return arranged(found, n, classes)
+
+
+def _column(table: pd.DataFrame, wished: str, names: tuple[str, ...], path: Path) -> str | None:
+    """Return the column of that name; for ``auto`` the first known one, or None."""
+    if wished == AUTO:
+        return next((name for name in names if name in table), None)
+    if wished not in table:
+        known = [str(name) for name in table.columns]
+        raise DataError(f"predictions {path} have no column {wished!r}", hint=nearest(wished, known))
+    return wished
+
+
+def _failed(table: pd.DataFrame, n: int) -> Any:  # noqa: ANN401  a bool array, which pandas types as unknown
+    return table["status"].to_numpy(object) != "ok" if "status" in table else np.zeros(n, dtype=bool)
+
+
+def _classes_and_probability(
+    table: pd.DataFrame, columns: ColumnSettings, truth: pd.Series[Any], path: Path
+) -> tuple[tuple[str, ...], Floats]:
+    classes = _classes_of(table)
+    if columns.probability == AUTO and len(classes) > 1:
+        return classes, np.column_stack([_numbers(table, PROBABILITY + name) for name in classes])
+    names = (PROBABILITY + classes[0],) if classes else PROBABILITY_NAMES
+    column = _column(table, columns.probability, names, path)
+    if column is None:
+        problem = f"predictions {path} have no column with probabilities"
+        raise DataError(problem, hint="name it: --set columns.probability=COLUMN")
+    positive = _numbers(table, column)
+    return _two_classes(column, truth), np.column_stack([1 - positive, positive])
+
+
+def _two_classes(column: str, truth: pd.Series[Any]) -> tuple[str, str]:
+    """Return (negative, positive) from the name of the probability column and the truths that occur."""
+    occurring = set(truth.dropna())
+    name = column.removeprefix(PROBABILITY) if column.startswith(PROBABILITY) else ""
+    if occurring <= set(ZERO_ONE):
+        return (f"not {name}", name) if name else ("0", "1")
+    others = sorted(occurring - {name})
+    if not name or len(others) > 1:
+        problem = f"column {column!r} does not say which class is positive of {', '.join(others[:N_NAMES_SHOWN])}"
+        raise DataError(problem, hint="code the truth as 0 and 1, or call the column probability_<positive class>")
+    return (others[0] if others else f"not {name}"), name
+
+
+def _truth_names(truth: pd.Series[Any], classes: tuple[str, ...]) -> list[str | None]:
+    """Return class names; 0 and 1 become the names of two classes."""
+    occurring = set(truth.dropna())
+    coded = len(classes) == 2 and occurring <= set(ZERO_ONE) and not occurring <= set(classes)
+    return [None if pd.isna(name) else classes[ZERO_ONE[name]] if coded else name for name in truth]
+
+
+def _check_probability(probability: Floats) -> None:
+    check_probability(probability, len(probability))
+    wrong = np.asarray(np.abs(probability.sum(axis=1) - 1) > SUM_TOLERANCE)
+    if wrong.any():
+        problem = f"the probabilities of the classes do not add up to 1 in {row_text(wrong)}"
+        raise DataError(problem, hint="give one probability_<class> column for every class")
+
+
+def logits_of(probability: Floats) -> Floats:
+    """Return logits (n, outputs) of probabilities (n, class); infinite where these are 0 or 1."""
+    if probability.shape[1] == 2:
+        return np.asarray(logit(probability[:, 1:]))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(probability))

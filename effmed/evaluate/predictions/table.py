@@ -1,0 +1,227 @@
+"""Predictions: the table of logits and probabilities, one row per image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from effmed.errors import DataError
+from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
+from effmed.evaluate.intervals import Floats, Integers, check_length, row_text
+from effmed.run import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from effmed.evaluate.decisions import OperatingPoint
+
+ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
+IDENTITY = ("image", "frame", "patient", "study", "truth")
+OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
+UNKNOWN = -1  # class number of an image whose truth is not known
+N_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network said about images, and what is true where that is known.
+
+    Attributes:
+        frame: One row per image. Columns in this order: image, frame, patient, study, truth, one ``logit_<class>``
+            per output, ``probability_<class>`` per class, predicted_class, decision, status (ok, unreadable or
+            refused), reason, input_warning, then attributes. Logits are the network's own, probabilities are
+            calibrated; both are NaN where the status is not ok.
+        classes: In the order of the outputs; two classes are (negative, positive), with a logit of the positive.
+    """
+
+    frame: pd.DataFrame
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def readable(self) -> Predictions:
+        """The rows whose status is ok."""
+        return self._rows(np.asarray(self.frame["status"].to_numpy(object) == "ok"))
+
+    @property
+    def labelled(self) -> Predictions:
+        """The rows whose truth is known."""
+        return self._rows(self.truth != UNKNOWN)
+
+    def _rows(self, mask: NDArray[np.bool_]) -> Predictions:
+        return Predictions(self.frame[mask].reset_index(drop=True), self.classes)
+
+    @property
+    def logits(self) -> Floats:
+        """(n, outputs) float64, as the network gave them; one output for two classes."""
+        return self.frame[[f"logit_{name}" for name in output_classes(self.classes)]].to_numpy(np.float64)
+
+    @property
+    def probability(self) -> Floats:
+        """(n, class) float64, calibrated."""
+        return self.frame[[f"probability_{name}" for name in self.classes]].to_numpy(np.float64)
+
+    @property
+    def truth(self) -> Integers:
+        """Class numbers, (n,) int64; -1 where the truth is not known."""
+        return class_numbers(self.frame["truth"], self.classes)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the truth of any image is known."""
+        return bool((self.truth != UNKNOWN).any())
+
+    @property
+    def patients(self) -> NDArray[Any] | None:
+        """Patient of each image, (n,) of text; None where no image has one, so that images count as independent."""
+        column = self.frame["patient"]
+        return None if column.isna().all() else column.to_numpy(object)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all rows in their order; the same after a round trip through CSV or Parquet."""
+        return hashlib.sha256(self.frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def output_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that have a logit: the positive one of two, else all."""
+    return classes[1:] if len(classes) == 2 else classes
+
+
+def class_numbers(names: pd.Series[Any], classes: tuple[str, ...]) -> Integers:
+    """Return the number of each name's class, (n,) int64; -1 where the name is missing."""
+    number = {name: index for index, name in enumerate(classes)}
+    return np.array([UNKNOWN if pd.isna(name) else number[name] for name in names], dtype=np.int64)
+
+
+def make_predictions(
+    frame: pd.DataFrame,
+    classes: tuple[str, ...],
+    logits: NDArray[Any],
+    *,
+    calibrator: Calibrator,
+    operating_point: OperatingPoint | None,
+    failures: Mapping[int, tuple[str, str]],
+) -> Predictions:
+    """Turn logits into the predictions table.
+
+    Args:
+        frame: One row per image: image, frame and, where known, patient, study, label and attributes.
+        classes: In the order of the outputs.
+        logits: (n, outputs) as the network gives them; NaN where the image could not be scored.
+        calibrator: How they become probabilities.
+        operating_point: Where a probability becomes a decision; None leaves the decision of two classes empty.
+        failures: Row number to (reason, remedy) of the images that could not be scored.
+
+    Raises:
+        DataError: Logits are missing without a failure, labels are no class, or the row counts differ.
+    """
+    check_length(logits, len(frame), "rows of logits")
+    failed = np.isin(np.arange(len(frame)), list(failures))
+    check_scored(np.asarray(logits), failed)
+    raw = np.where(failed[:, None], np.nan, np.asarray(logits, dtype=np.float64))
+    probability = probabilities(calibrate(calibrator, raw))
+    decided = _decisions(probability, classes, operating_point)
+    columns: dict[str, Any] = {name: frame[name].to_numpy(object) for name in (*IDENTITY, *ATTRIBUTES) if name in frame}
+    columns["truth"] = frame["label"].to_numpy(object) if "label" in frame else None
+    columns |= {f"logit_{name}": raw[:, i] for i, name in enumerate(output_classes(classes))}
+    columns |= {f"probability_{name}": probability[:, i] for i, name in enumerate(classes)}
+    columns |= {
+        "predicted_class": np.where(failed, "", largest_class(probability, classes)),
+        "decision": np.where(failed, "", decided),
+        "status": np.where(failed, "unreadable", "ok"),
+        "reason": [_failure_text(failures.get(row)) for row in range(len(frame))],
+        "input_warning": "",
+    }
+    return arranged(columns, len(frame), classes)
+
+
+def check_scored(values: NDArray[Any], failed: NDArray[np.bool_]) -> None:
+    """Refuse rows (n, k) that are not a number although nothing is said to have failed."""
+    wrong = np.isnan(values).any(axis=1) & ~failed
+    if wrong.any():
+        problem = f"logits or probabilities are not a number in {row_text(wrong)}"
+        raise DataError(problem, hint="predict these images again, or give them a status other than ok")
+
+
+def largest_class(probability: Floats, classes: tuple[str, ...]) -> NDArray[Any]:
+    """Return the name of the most probable class, (n,); rows of NaN get any."""
+    return np.asarray(np.array(classes, dtype=object)[np.nan_to_num(probability, nan=-1.0).argmax(axis=1)])
+
+
+def _decisions(probability: Floats, classes: tuple[str, ...], point: OperatingPoint | None) -> NDArray[Any]:
+    if len(classes) > 2:
+        return largest_class(probability, classes)
+    if point is None:
+        return np.full(len(probability), "", dtype=object)
+    if point.class_name not in classes:
+        problem = f"the operating point is for class {point.class_name!r}, the images' are {', '.join(classes)}"
+        raise DataError(problem, hint="use the operating point of the same bundle")
+    positive = classes.index(point.class_name)
+    called = probability[:, positive] >= point.threshold
+    return np.asarray(np.where(called, classes[positive], classes[1 - positive]))
+
+
+def _failure_text(failure: tuple[str, str] | None) -> str:
+    return "" if failure is None else f"{failure[0]} ({failure[1]})"
+
+
+def arranged(columns: Mapping[str, Any], n: int, classes: tuple[str, ...]) -> Predictions:
+    """Put columns into the table's order and types; what is absent is unknown.
+
+    Raises:
+        DataError: A truth is not one of the classes.
+    """
+    numbers = [f"logit_{name}" for name in output_classes(classes)] + [f"probability_{name}" for name in classes]
+    frame = pd.DataFrame({name: text_column(columns.get(name), n) for name in IDENTITY})
+    frame["frame"] = np.asarray(columns["frame"], dtype=np.int64)
+    for name in numbers:
+        frame[name] = np.asarray(columns[name], dtype=np.float64)
+    for name in OUTCOME:
+        frame[name] = text_column(columns.get(name), n).fillna("")
+    for name in ATTRIBUTES:
+        if name in columns:
+            frame[name] = _age_column(columns[name]) if name == "age" else text_column(columns[name], n)
+    strange = sorted(set(frame["truth"].dropna()) - set(classes))
+    if strange:
+        problem = f"the truth is no class of the network: {', '.join(map(repr, strange[:N_NAMES_SHOWN]))}"
+        raise DataError(problem, hint=f"the classes are {', '.join(classes)}; leave the truth blank where unknown")
+    return Predictions(frame, classes)
+
+
+def text_column(values: Any, n: int) -> pd.Series[Any]:  # noqa: ANN401  any column, one text for all rows, or None
+    """Return n texts as pandas' string type, missing where the value is missing or empty.
+
+    Bytes of a file name that are no UTF-8 are written out, since neither CSV nor Parquet could hold them.
+    """
+    given = np.full(n, values, dtype=object) if values is None or isinstance(values, str) else values
+    column = np.asarray(given, dtype=object)
+    missing = pd.isna(column)
+    texts = [None if gone else _printable(value) for value, gone in zip(column, missing, strict=True)]
+    return pd.Series(texts, dtype="string").replace("", pd.NA)
+
+
+def _printable(value: object) -> str:
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _age_column(values: Any) -> NDArray[np.float64]:  # noqa: ANN401  any column
+    return pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce").to_numpy(np.float64)
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write all rows as CSV, or as Parquet where the path ends so; whole or not at all."""
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            predictions.frame.to_parquet(temporary, index=False)
+        else:
+            predictions.frame.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
