@@ -1,10 +1,14 @@
 """Builders: plain functions that make small files and folders for tests."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from effmed.data.records import Manifest, make_frame, with_types
 
 
 def png(path, *, size=(12, 16), seed=0, bits=8):
@@ -47,8 +51,30 @@ def class_folders(root, *, classes=("normal", "sick"), patients=10, images=1, pr
                 png(root / prefix / name / f"p{number}_{i}.png", seed=number * 100 + i)
 
 
-def table(path, **columns):
+def table(file, /, **columns):
     """Write a CSV label table."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(columns).to_csv(path, index=False)
-    return path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return file
+
+
+def npz(path, *, size=(6, 5), n=(8, 4, 4), colour=False):
+    """Write a file in MedMNIST's format with labels 0 and 1 in turn; returns its arrays."""
+    chance = np.random.default_rng(0)
+    arrays = {}
+    for split, count in zip(("train", "val", "test"), n, strict=True):
+        shape = (count, *size, 3) if colour else (count, *size)
+        arrays[f"{split}_images"] = chance.integers(0, 256, shape).astype(np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, np.newaxis]
+    np.savez(path, **arrays)
+    return arrays
+
+
+def manifest(*, labels, patients=None, splits=None, root=Path("data")):
+    """A manifest of images that do not exist, one per label; each of another patient unless said otherwise."""
+    number = range(len(labels))
+    rows = make_frame([]).reindex(number)
+    rows = rows.assign(image=[f"{k}.png" for k in number], label=list(labels), rows=12, columns=16, bits=8)
+    rows["patient"] = [f"p{k}" for k in number] if patients is None else list(patients)
+    rows["split"] = pd.NA if splits is None else list(splits)
+    return Manifest(root, with_types(rows), classes=tuple(sorted(set(labels))))

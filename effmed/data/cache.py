@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import time
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
 
-from effmed.data.pixels import Image, Preprocessing, Provenance, preprocess, read_image
+from effmed.data.decode import Source, decode
+from effmed.data.medmnist import SUFFIX, read_npz_images
+from effmed.data.pixels import Image, Preprocessing, preprocess, read_image
 from effmed.errors import DataError, MachineError
-from effmed.run import machine_error, replacing
+from effmed.run import machine_error, replacing, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from effmed.data.decode import Decoded
     from effmed.data.records import Manifest
 
-T = TypeVar("T")
-
-CODE_VERSION = 1  # raise it whenever decoding or preprocessing gives other pixels
-PIXELS, INDEX = "pixels.npy", "failures.json"
-SPARE_BYTES = 50_000_000
-PENDING_PER_WORKER = 8  # images decoded ahead, which bounds memory
+CODE_VERSION = 2  # raise it whenever decoding or preprocessing gives other pixels
+PIXELS, INDEX = "pixels.npy", "index.json"
+SPARE_BYTES = 50_000_000  # for the index, and so that the disk is not filled to the last byte
+KEY_LENGTH = 32  # hexadecimal digits: 128 bits never collide by chance
+ABANDONED_AFTER_S = 24 * 3600  # a build that wrote nothing for a day was killed
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,35 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What a worker needs to know of one image."""
+class _Order:
+    """What is to be built.
 
-    path: Path
-    frame: int
-    window: str
-    max_megapixels: float
+    Attributes:
+        manifest: Which images.
+        spec: What shapes the pixels.
+        keys: One text per image that changes whenever its file does.
+        place: The folder of the cache; beside it lie those of other images of the same data and preprocessing.
+    """
+
+    manifest: Manifest
+    spec: Preprocessing
+    keys: Sequence[str]
+    place: Path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(image, height, width)`` or ``(image, height, width, 3)``."""
+        colour = (self.spec.channels,) if self.spec.channels > 1 else ()
+        return (len(self.keys), self.spec.height, self.spec.width, *colour)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the pixels."""
+        return int(np.prod(self.shape)) * np.dtype(self.spec.depth).itemsize
+
+    def part(self, rows: Sequence[int]) -> Manifest:
+        """The images of some rows."""
+        return self.manifest.with_frame(self.manifest.frame.iloc[list(rows)])
 
 
 def cache_folder() -> Path:
@@ -77,7 +99,7 @@ def open_cache(
     workers: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Cache:
-    """Return the preprocessed pixels of all images, decoding them if no earlier run has.
+    """Return the preprocessed pixels of all images; only those that no earlier run has decoded are decoded.
 
     Args:
         manifest: Which images.
@@ -89,24 +111,18 @@ def open_cache(
     Raises:
         MachineError: The disk is full, or there is no permission.
     """
-    place = (folder or cache_folder()) / _key(manifest, spec)
-    if not (place / INDEX).is_file():
-        _check_space(place, manifest, spec)
-        try:
-            with replacing(place) as temporary:
-                _build(temporary, manifest, spec, workers, on_progress)
-        except MachineError:
-            if not (place / INDEX).is_file():  # another run may have built the same in the meantime
-                raise
-    found = json.loads((place / INDEX).read_text(encoding="utf-8"))
-    failures = {int(row): DataError(problem, hint=hint) for row, (problem, hint) in found.items()}
-    pixels = np.load(place / PIXELS, mmap_mode="r")
-    return Cache(pixels, failures, (place / PIXELS).stat().st_size, place)
+    order = _make_order(manifest, spec, folder or cache_folder())
+    cache = _read_cache(order.place)
+    if cache is None or _has_mended(cache, order, workers):
+        _build(order, workers, on_progress)
+        cache = _read_cache(order.place)
+    if cache is None:
+        problem = f"the decoded images in {order.place} have vanished"
+        raise MachineError(problem, hint="let nothing clear the cache while effmed runs, and run it again")
+    return cache
 
 
-def read_preprocessed(
-    manifest: Manifest, spec: Preprocessing, *, workers: int = 0
-) -> Iterator[tuple[int, NDArray[np.generic] | DataError]]:
+def read_preprocessed(manifest: Manifest, spec: Preprocessing, *, workers: int = 0) -> Iterator[tuple[int, Decoded]]:
     """Decode and preprocess every image of a manifest, in its order.
 
     Args:
@@ -117,160 +133,175 @@ def read_preprocessed(
     Yields:
         ``(row, pixels)``, or ``(row, error)`` for an image that cannot be read. A process that dies costs its image.
     """
-    if manifest.root.suffix == ".npz":
-        for row, image in _read_npz(manifest):
-            yield row, preprocess(image, spec)
-        return
-    sources = _sources(manifest, window=spec.window, max_megapixels=spec.max_megapixels)
-    if workers <= 1:
-        for row, source in enumerate(sources):
-            yield row, _decode(source, spec)
-        return
-    yield from enumerate(_decode_in_processes(sources, spec, workers))
+    images: Iterator[Decoded]
+    if manifest.root.suffix == SUFFIX:
+        images = (preprocess(image, spec) for image in read_npz_images(manifest))
+    else:
+        images = decode(_sources(manifest), spec, workers=min(workers, len(manifest)))
+    yield from enumerate(images)
 
 
 def read_images(manifest: Manifest, *, window: str, max_megapixels: float) -> Iterator[tuple[int, Image | DataError]]:
     """Decode every image of a manifest in this process, at its own size."""
-    if manifest.root.suffix == ".npz":
-        yield from _read_npz(manifest)
+    if manifest.root.suffix == SUFFIX:
+        yield from enumerate(read_npz_images(manifest))
         return
-    for row, source in enumerate(_sources(manifest, window=window, max_megapixels=max_megapixels)):
+    for row, source in enumerate(_sources(manifest)):
         try:
             yield row, read_image(source.path, source.frame, window=window, max_megapixels=max_megapixels)
         except DataError as error:
             yield row, error
 
 
-def _sources(manifest: Manifest, *, window: str, max_megapixels: float) -> Iterator[_Source]:
+def _sources(manifest: Manifest) -> Iterator[Source]:
     for image, frame in zip(manifest.frame["image"], manifest.frame["frame"], strict=True):
-        yield _Source(manifest.root / str(image), int(frame), window, max_megapixels)
+        yield Source(manifest.root / str(image), int(frame))
 
 
-def _read_npz(manifest: Manifest) -> Iterator[tuple[int, Image]]:
-    with np.load(manifest.root, allow_pickle=False) as arrays:
-        members = {name: arrays[name] for name in manifest.frame["image"].unique()}
-    provenance = Provenance("npz", "npz", "grey or RGB", 8, "full", "full", "")
-    for row, (member, frame) in enumerate(zip(manifest.frame["image"], manifest.frame["frame"], strict=True)):
-        yield row, Image(members[str(member)][int(frame)], 1.0, provenance)
+def _make_order(manifest: Manifest, spec: Preprocessing, folder: Path) -> _Order:
+    """Name the cache by all that shapes its pixels: code, preprocessing, data folder; files, sizes, times, frames."""
+    keys = list(_row_keys(manifest))
+    group = _digest([str(CODE_VERSION), spec.model_dump_json(), str(manifest.root.resolve())])
+    return _Order(manifest, spec, keys, folder / group / _digest(keys))
 
 
-def _decode(source: _Source, spec: Preprocessing) -> NDArray[np.generic] | DataError:
+def _row_keys(manifest: Manifest) -> Iterator[str]:
+    stamps: dict[Path, str] = {}
+    is_npz = manifest.root.suffix == SUFFIX
+    for image, frame in zip(manifest.frame["image"], manifest.frame["frame"], strict=True):
+        path = manifest.root if is_npz else manifest.root / str(image)
+        if path not in stamps:
+            stamps[path] = _stamp(path)
+        yield _digest([str(image), str(frame), stamps[path]])
+
+
+def _stamp(path: Path) -> str:
     try:
-        image = read_image(source.path, source.frame, window=source.window, max_megapixels=source.max_megapixels)
-    except DataError as error:
-        return error
-    return preprocess(image, spec)
+        status = path.stat()
+    except OSError:
+        return "absent"  # decoding will say so
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _decode_for_parent(source: _Source, spec: Preprocessing) -> NDArray[np.generic] | tuple[str, str]:
-    """Errors with a required keyword do not survive pickling between processes: send their two texts."""
-    result = _decode(source, spec)
-    return (result.problem, result.hint) if isinstance(result, DataError) else result
+def _digest(texts: Iterable[str]) -> str:
+    joined = "\x1f".join(texts).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(joined).hexdigest()[:KEY_LENGTH]
 
 
-def _decode_in_processes(
-    sources: Iterator[_Source], spec: Preprocessing, workers: int
-) -> Iterator[NDArray[np.generic] | DataError]:
-    """Decode in processes, in order; after a crash each image in flight is tried alone."""
-    waiting: deque[_Source] = deque()
-    executor = _executor(workers)
+def _read_index(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / INDEX).read_text(encoding="utf-8"))
+    return found
+
+
+def _read_cache(place: Path) -> Cache | None:
+    """Return the cache in a folder; None where there is none, or a damaged one."""
     try:
-        futures = deque[object]()
-        for source in sources:
-            waiting.append(source)
-            futures.append(executor.submit(_decode_for_parent, source, spec))
-            if len(futures) < workers * PENDING_PER_WORKER:
-                continue
-            try:
-                yield _received(futures.popleft().result())  # type: ignore[attr-defined]  # a Future, of a private type
-                waiting.popleft()
-            except BrokenProcessPool:
-                yield from _decode_alone(waiting, spec)
-                futures.clear()
-                executor = _executor(workers)
-        try:
-            for future in futures:
-                yield _received(future.result())  # type: ignore[attr-defined]  # as above
-                waiting.popleft()
-        except BrokenProcessPool:
-            yield from _decode_alone(waiting, spec)
-    finally:
-        executor.shutdown(cancel_futures=True)
+        index = _read_index(place)
+        pixels = np.load(place / PIXELS, mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    failures = {int(row): DataError(problem, hint=hint) for row, (problem, hint) in index["failures"].items()}
+    return Cache(pixels, failures, (place / PIXELS).stat().st_size, place)
 
 
-def _decode_alone(waiting: deque[_Source], spec: Preprocessing) -> Iterator[NDArray[np.generic] | DataError]:
-    """Decode each waiting image in a process of its own, so that the one that kills its process is found."""
-    while waiting:
-        source = waiting.popleft()
-        with _executor(1) as executor:
-            try:
-                yield _received(executor.submit(_decode_for_parent, source, spec).result())
-            except BrokenProcessPool:
-                yield DataError(
-                    "the decoder crashed on this file", hint="remove the file, or export it again uncompressed"
-                )
+def _has_mended(cache: Cache, order: _Order, workers: int) -> bool:
+    """Try what failed earlier once more: a decoder may have been installed, a permission given."""
+    if not cache.failures:
+        return False
+    again = read_preprocessed(order.part(list(cache.failures)), order.spec, workers=workers)
+    return any(not isinstance(image, DataError) for _, image in again)
 
 
-def _executor(workers: int) -> ProcessPoolExecutor:
-    # spawn: forking a process that runs torch's threads can hang
-    return ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn"))
+def _build(order: _Order, workers: int, on_progress: Callable[[int, int], None] | None) -> None:
+    _make_room(order)
+    try:
+        with replacing(order.place) as temporary:
+            temporary.mkdir()
+            failures = _write_pixels(temporary / PIXELS, _in_order(order, workers), order, on_progress)
+            write_text(temporary / INDEX, json.dumps({"keys": order.keys, "failures": failures}))
+            other = _read_cache(order.place)
+            if other is None or len(other.failures) > len(failures):
+                shutil.rmtree(order.place, ignore_errors=True)  # damaged, or from before a decoder was installed
+    except MachineError:
+        if _read_cache(order.place) is None:  # else another run has built the same in the meantime
+            raise
 
 
-def _received(result: NDArray[np.generic] | tuple[str, str]) -> NDArray[np.generic] | DataError:
-    return DataError(result[0], hint=result[1]) if isinstance(result, tuple) else result
-
-
-def _build(
-    place: Path,
-    manifest: Manifest,
-    spec: Preprocessing,
-    workers: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
-    place.mkdir(parents=True)
-    shape = _shape(manifest, spec)
-    pixels = np.lib.format.open_memmap(place / PIXELS, mode="w+", dtype=spec.depth, shape=shape)
-    failures = {}
-    for row, image in read_preprocessed(manifest, spec, workers=workers):
-        if isinstance(image, DataError):
-            failures[row] = (image.problem, image.hint)
+def _in_order(order: _Order, workers: int) -> Iterator[Decoded]:
+    """Yield the pixels of every image, from an earlier cache where one holds them."""
+    known = _known_pixels(order)
+    missing = [row for row, key in enumerate(order.keys) if key not in known]
+    decoded = read_preprocessed(order.part(missing), order.spec, workers=workers)
+    for key in order.keys:
+        if key in known:
+            pixels, row = known[key]
+            yield pixels[row]
         else:
-            pixels[row] = image
-        if on_progress is not None:
-            on_progress(row + 1, len(manifest))
-    pixels.flush()
-    (place / INDEX).write_text(json.dumps(failures), encoding="utf-8")
+            yield next(decoded)[1]
 
 
-def _shape(manifest: Manifest, spec: Preprocessing) -> tuple[int, ...]:
-    colour = (spec.channels,) if spec.channels > 1 else ()
-    return (len(manifest), spec.height, spec.width, *colour)
+def _known_pixels(order: _Order) -> dict[str, tuple[NDArray[np.generic], int]]:
+    """Find images that caches of the same data and preprocessing hold, as pixels and row; never failures."""
+    wanted = set(order.keys)
+    known: dict[str, tuple[NDArray[np.generic], int]] = {}
+    for place in sorted(order.place.parent.glob("[!.]*")):
+        cache = _read_cache(place)
+        if cache is None:
+            continue
+        keys = enumerate(_read_index(place)["keys"])
+        known |= {key: (cache.pixels, row) for row, key in keys if key in wanted and row not in cache.failures}
+    return known
 
 
-def _check_space(place: Path, manifest: Manifest, spec: Preprocessing) -> None:
-    """Refuse before the first byte: a memory map on a full disk would kill the process instead of failing."""
-    needed = int(np.prod(_shape(manifest, spec))) * np.dtype(spec.depth).itemsize + SPARE_BYTES
+def _write_pixels(
+    path: Path, images: Iterator[Decoded], order: _Order, on_progress: Callable[[int, int], None] | None
+) -> dict[int, tuple[str, str]]:
+    """Write an .npy file row by row: unlike a memory map, a file can report a disk that becomes full.
+
+    Returns:
+        Problem and hint of the images that could not be decoded, by row.
+
+    Raises:
+        MachineError: The disk is full.
+    """
+    failures = {}
+    nothing = np.zeros(order.shape[1:], order.spec.depth)
+    header = {"descr": nothing.dtype.str, "fortran_order": False, "shape": order.shape}
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for row, image in enumerate(images):
+                if isinstance(image, DataError):
+                    failures[row] = (image.problem, image.hint)
+                file.write((nothing if isinstance(image, DataError) else image).tobytes())
+                if on_progress is not None:
+                    on_progress(row + 1, len(order.keys))
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
-        raise machine_error(error, place.parent) from error
-    free = shutil.disk_usage(place.parent).free
-    if free < needed:
-        problem = (
-            f"the disk of {place.parent} has {free / 1e6:.0f} MB free, the decoded images need {needed / 1e6:.0f} MB"
-        )
-        raise MachineError(problem, hint="free some space, or put the cache elsewhere: EFFMED_CACHE=FOLDER")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_room(order) from error
+        raise
+    return failures
 
 
-def _key(manifest: Manifest, spec: Preprocessing) -> str:
-    """Name a cache by everything that shapes its pixels: files (path, size, time), frames, preprocessing, code."""
-    digest = hashlib.sha256(f"{CODE_VERSION} {spec.model_dump_json()} {manifest.root.resolve()}".encode())
-    npz = manifest.root.suffix == ".npz"
-    stamps: dict[str, str] = {}
-    for image, frame in zip(manifest.frame["image"], manifest.frame["frame"], strict=True):
-        name = str(image)
-        if name not in stamps:
-            status = (manifest.root if npz else manifest.root / name).stat()
-            stamps[name] = f"{status.st_size} {status.st_mtime_ns}"
-        digest.update(f"{name}\x1f{frame}\x1f{stamps[name]}\x1e".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:32]
+def _make_room(order: _Order) -> None:
+    """Create the folder, remove what killed runs left there, and refuse before the first byte where space is short."""
+    group = order.place.parent
+    try:
+        group.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise machine_error(error, group) from error
+    for left in group.glob(".*"):
+        newest = max((path.stat().st_mtime for path in (left, *left.glob("*"))), default=0.0)
+        if newest < time.time() - ABANDONED_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
+    if shutil.disk_usage(group).free < order.n_bytes + SPARE_BYTES:
+        raise _no_room(order)
+
+
+def _no_room(order: _Order) -> MachineError:
+    folder = order.place.parent
+    needed, free = order.n_bytes + SPARE_BYTES, shutil.disk_usage(folder).free
+    problem = f"the disk of {folder} has {free:,} bytes free, the decoded images need {needed:,}"
+    return MachineError(problem, hint="free some space, or put the cache on another disk: EFFMED_CACHE=FOLDER")

@@ -18,17 +18,25 @@ if TYPE_CHECKING:
 
 N_DECODED = 24  # images whose grey levels are looked at; enough for percentiles of the whole set
 PERCENTILES = (1, 25, 50, 75, 99)
+STRIDE = 97  # every 97th grey level of an image: a prime does not fall on the same columns of every row
 
 
 class Fingerprint(BaseModel):
-    """Counts and shares of a data set; all that the plan needs to know of it.
+    """Counts and shares of a data set, without any path or patient; all that the plan needs to know of it.
 
     Attributes:
+        n_patients: Different patients, None where none is known.
+        n_studies: Different studies, None where none is known.
+        images_per_class: In the order of the network's outputs.
         train_images_per_class: Of the train split, in the order of the network's outputs; of all before the division.
         height_px: Smallest, median and largest height.
         width_px: Smallest, median and largest width.
         bits: Images per number of bits stored.
-        intensity_percentiles: Of grey levels in [0, 1] over a few decoded images.
+        colour_fraction: Share of images that hold colour.
+        intensity_percentiles: ``p1`` to ``p99`` of grey levels in [0, 1] over a few decoded images; empty where none
+            could be decoded.
+        unreadable: Files that could not be read.
+        manifest_digest: SHA-256 of the rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,16 +66,19 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
     """Count what a manifest holds, and look at the grey levels of a few images.
 
     Args:
-        manifest: Divided or not.
+        manifest: Divided or not, labelled or not.
         settings: How to decode.
+
+    Raises:
+        RecipeError: ``data.window`` is not a window.
     """
     frame = manifest.frame
     per_split = {name: frame[frame["split"] == name] for name in SPLITS}
     train = per_split["train"] if len(per_split["train"]) else frame
     return Fingerprint(
         n_images=len(frame),
-        n_patients=_count(frame["patient"]),
-        n_studies=_count(frame["study"]),
+        n_patients=_n_different(frame["patient"]),
+        n_studies=_n_different(frame["study"]),
         images_per_class=_per_class(frame, manifest.classes),
         train_images_per_class=_per_class(train, manifest.classes),
         images_per_split={name: len(rows) for name, rows in per_split.items()},
@@ -75,19 +86,19 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
         shared_patients=shared_patients(manifest),
         height_px=_spread(frame["rows"]),
         width_px=_spread(frame["columns"]),
-        bits=_shares(frame["bits"]),
+        bits=_counts(frame["bits"]),
         colour_fraction=float(frame["colour"].mean()) if len(frame) else 0.0,
-        photometric=_shares(frame["photometric"]),
-        syntax=_shares(frame["syntax"]),
-        modality=_shares(frame["modality"]),
-        view=_shares(frame["view"]),
+        photometric=_counts(frame["photometric"]),
+        syntax=_counts(frame["syntax"]),
+        modality=_counts(frame["modality"]),
+        view=_counts(frame["view"]),
         intensity_percentiles=_intensities(manifest, settings),
         unreadable=len(manifest.unreadable),
         manifest_digest=manifest.digest(),
     )
 
 
-def _count(column: pd.Series) -> int | None:
+def _n_different(column: pd.Series) -> int | None:
     return int(column.nunique()) or None
 
 
@@ -101,7 +112,7 @@ def _spread(column: pd.Series) -> tuple[float, float, float]:
     return float(column.min()), float(column.median()), float(column.max())
 
 
-def _shares(column: pd.Series) -> dict[str, int]:
+def _counts(column: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in column.dropna().value_counts().items()}
 
 
@@ -111,14 +122,9 @@ def _intensities(manifest: Manifest, settings: DataSettings) -> dict[str, float]
     chosen = np.unique(np.linspace(0, len(manifest) - 1, N_DECODED).astype(int))
     few = manifest.with_frame(manifest.frame.iloc[chosen])
     images = read_images(few, window=settings.window, max_megapixels=settings.max_megapixels)
-    levels = [
-        image.pixels.reshape(-1)[::97] / np.iinfo(image.pixels.dtype).max  # every 97th value: a prime skips no column
-        for _, image in images
-        if not isinstance(image, DataError)
-    ]
-    if not levels:
+    decoded = [image.pixels for _, image in images if not isinstance(image, DataError)]
+    if not decoded:
         return {}
-    return {
-        f"p{q}": float(value)
-        for q, value in zip(PERCENTILES, np.percentile(np.concatenate(levels), PERCENTILES), strict=True)
-    }
+    levels = np.concatenate([pixels.reshape(-1)[::STRIDE] / np.iinfo(pixels.dtype).max for pixels in decoded])
+    values = np.percentile(levels, PERCENTILES)
+    return {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}

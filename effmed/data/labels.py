@@ -1,16 +1,19 @@
-"""Label tables and class folders: which image has which class, patient, study and split."""
+"""Label tables: which image has which class, patient, study and split; and the order of classes."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from effmed.recipe import DataSettings
 
@@ -20,6 +23,7 @@ SPLIT_NAMES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+NO_VALUE = ("", "NaN", "nan", "NA", "N/A", "<NA>")  # cells that say nothing; "none" may be a class
 COLUMN_NAMES = {
     "image": ("path", "image", "file", "filename"),
     "label": ("label", "class", "target", "diagnosis", "y"),
@@ -37,15 +41,28 @@ NEGATIVE_NAMES = {
 }  # fmt: skip
 
 
-def read_labels(path: Path, settings: DataSettings) -> pd.DataFrame:
+@dataclass(frozen=True)
+class LabelTable:
+    """A label table as it was read.
+
+    Attributes:
+        path: Where it lies.
+        rows: Text columns ``image`` and ``label``, and those of patient, study, split, view, sex, age and site that
+            the table has; one row per image.
+        columns: What the table calls these columns.
+    """
+
+    path: Path
+    rows: pd.DataFrame
+    columns: dict[str, str]
+
+
+def read_labels(path: Path, settings: DataSettings) -> LabelTable:
     """Read a label table.
 
     Args:
         path: CSV or Parquet.
         settings: Names of the columns, where they are not found by themselves.
-
-    Returns:
-        Text columns ``image`` and ``label``, and those of patient, study, split, view, sex, age and site that exist.
 
     Raises:
         DataError: The table cannot be read, a column is missing, or a label is missing or given twice.
@@ -53,15 +70,66 @@ def read_labels(path: Path, settings: DataSettings) -> pd.DataFrame:
     table = _read_table(path)
     found = {name: _find_column(table, name, settings) for name in COLUMN_NAMES}
     if found["image"] is None:
-        problem = f"{path} has no column with image paths; its columns are {', '.join(map(str, table.columns))}"
+        problem = f"{path} has no column with image paths; its columns are {', '.join(table.columns)}"
         raise DataError(problem, hint="name it: --set data.image_column=NAME")
-    label = _labels(table, path, found["label"], settings)
-    columns = {name: table[column] for name, column in found.items() if column is not None and name != "label"}
-    rows = pd.DataFrame({**columns, "label": label}).astype("string")
-    for name in rows.columns:
-        rows[name] = rows[name].str.strip().replace("", pd.NA)
-    _check_rows(rows, path)
-    return rows.drop_duplicates().reset_index(drop=True)
+    label, label_column = _labels(table, path, found["label"], settings)
+    columns = {name: column for name, column in found.items() if column is not None and name != "label"}
+    rows = pd.DataFrame({**{name: table[column] for name, column in columns.items()}, "label": label})
+    rows = rows.astype("string").apply(lambda column: column.str.strip())
+    rows = rows.mask(rows.isin(NO_VALUE))
+    _check_complete(rows, path)
+    return LabelTable(path, one_row_per_image(rows, path), {**columns, "label": label_column})
+
+
+def one_row_per_image(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows without repetitions.
+
+    Raises:
+        DataError: Two rows say different things of the same image.
+    """
+    rows = rows.drop_duplicates().reset_index(drop=True)
+    doubled = rows[rows["image"].duplicated(keep=False)]
+    if doubled.empty:
+        return rows
+    n_labels = doubled.groupby("image", sort=False)["label"].nunique()
+    torn = n_labels.index[n_labels > 1]
+    if len(torn):
+        problem = f"{path}: {len(torn)} images have two labels: {shortened(torn)}"
+        raise DataError(problem, hint="give every image one label")
+    problem = f"{path}: rows contradict each other for {shortened(n_labels.index)}"
+    raise DataError(problem, hint="give every image one row")
+
+
+def match_images(images: pd.Series, table: Path, root: Path, known: Collection[str]) -> tuple[pd.Series, str]:
+    """Find which file each row of a label table means.
+
+    Paths may be relative to the data folder, relative to the table's folder, or absolute. A base name alone is
+    enough only where the table holds nothing else and no name stands in two folders.
+
+    Args:
+        images: What the table says.
+        table: Where it lies.
+        root: The data folder.
+        known: Files below it, as posix paths relative to it.
+
+    Returns:
+        The files, NA where there is none; and how they were found, in words.
+
+    Raises:
+        DataError: A base name stands in more than one folder.
+    """
+    bases = (root.resolve(), table.resolve().parent)
+    files = images.map(lambda text: text if text in known else _relative(text, bases, known)).astype("string")
+    if files.notna().all() or images.str.contains(r"[/\\]").any():
+        return files, "relative path"
+    names = pd.Series(sorted(known), dtype="string")
+    by_name = pd.DataFrame({"file": names, "name": names.str.rpartition("/")[2]})
+    by_name = by_name[by_name["name"].isin(images)]
+    doubled = by_name.loc[by_name["name"].duplicated(), "name"].unique()
+    if len(doubled):
+        problem = f"{table}: {len(doubled)} names stand in more than one folder: {shortened(doubled)}"
+        raise DataError(problem, hint="give paths relative to the data folder")
+    return images.map(by_name.set_index("name")["file"]).astype("string"), "base name, unique in the data folder"
 
 
 def normalise_splits(values: pd.Series, where: str) -> pd.Series:
@@ -87,7 +155,7 @@ def order_classes(names: Iterable[str], settings: DataSettings) -> tuple[tuple[s
     Raises:
         DataError: ``data.positive_class`` is not one of two classes.
     """
-    classes = tuple(sorted(set(names)))
+    classes = tuple(sorted(set(names), key=lambda name: (int(name) if name.isdecimal() else -1, name)))
     wanted = settings.positive_class
     if wanted != "auto":
         if len(classes) != 2 or wanted not in classes:
@@ -95,12 +163,13 @@ def order_classes(names: Iterable[str], settings: DataSettings) -> tuple[tuple[s
             raise DataError(problem, hint="name one of exactly two classes, or leave it out")
         return tuple(sorted(classes, key=lambda name: name == wanted)), f"positive class {wanted}: set by the recipe"
     if len(classes) != 2:
-        return classes, f"{len(classes)} classes in alphabetical order"
+        return classes, f"{len(classes)} classes in the order of their names"
     negative = [name for name in classes if _plain(name) in NEGATIVE_NAMES]
     if len(negative) == 1:
         positive = next(name for name in classes if name not in negative)
-        return (negative[0], positive), f"positive class {positive}: {negative[0]} reads like the absence of a finding"
-    return classes, f"positive class {classes[1]}: the last in alphabetical order (change it: data.positive_class)"
+        why = "is the smaller number" if negative[0].isdigit() else "reads like the absence of a finding"
+        return (negative[0], positive), f"positive class {positive}: {negative[0]} {why} (data.positive_class)"
+    return classes, f"positive class {classes[1]}: the last by its name (data.positive_class)"
 
 
 def shortened(items: Iterable[object]) -> str:
@@ -110,6 +179,19 @@ def shortened(items: Iterable[object]) -> str:
     return ", ".join(texts[:N_SHOWN]) + rest
 
 
+def _relative(text: str, bases: Sequence[Path], known: Collection[str]) -> str | None:
+    """Return the known file that a path means, seen from each of the folders; the first is the data folder."""
+    plain = Path(text.replace("\\", "/"))
+    for base in bases:
+        path = Path(os.path.normpath(base / plain))
+        for candidate in (path, Path(os.path.realpath(path.parent), path.name)):  # realpath bears loops
+            if candidate.is_relative_to(bases[0]):
+                file = candidate.relative_to(bases[0]).as_posix()
+                if file in known:
+                    return file
+    return None
+
+
 def _plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
@@ -117,13 +199,14 @@ def _plain(name: str) -> str:
 def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype="string", keep_default_na=False, na_values=["", "NaN", "nan", "NA"])
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
         problem = f"label table {path} cannot be read: {error}"
-        raise DataError(
-            problem, hint="give a CSV (comma separated, UTF-8, with a header line) or Parquet file"
-        ) from error
+        hint = "give a CSV (comma separated, UTF-8, with a header line) or Parquet file"
+        raise DataError(problem, hint=hint) from error
+    return table.set_axis([str(column).strip() for column in table.columns], axis=1)
 
 
 def _find_column(table: pd.DataFrame, name: str, settings: DataSettings) -> str | None:
@@ -131,54 +214,44 @@ def _find_column(table: pd.DataFrame, name: str, settings: DataSettings) -> str 
     if wanted != "auto":
         if wanted not in table.columns:
             problem = f"data.{name}_column = {wanted!r} is not a column of the label table"
-            raise DataError(problem, hint=f"its columns are {', '.join(map(str, table.columns))}")
+            raise DataError(problem, hint=f"its columns are {', '.join(table.columns)}")
         return wanted
-    by_name = {str(column).strip().lower(): str(column) for column in table.columns}
+    by_name = {column.lower(): column for column in table.columns}
     return next((by_name[candidate] for candidate in COLUMN_NAMES[name] if candidate in by_name), None)
 
 
-def _labels(table: pd.DataFrame, path: Path, column: str | None, settings: DataSettings) -> pd.Series:
+def _labels(table: pd.DataFrame, path: Path, column: str | None, settings: DataSettings) -> tuple[pd.Series, str]:
+    """Return the class of each row, and which columns said so."""
     if column is not None and not settings.label_columns:
-        return table[column].astype("string")
-    columns = settings.label_columns or _indicator_columns(table, settings)
+        return table[column], column
+    columns = list(settings.label_columns or _indicator_columns(table, settings))
     missing = [name for name in columns if name not in table.columns]
     if missing or len(columns) < 2:
-        problem = f"{path} has no label column" if not missing else f"{path} has no column {missing[0]!r}"
-        raise DataError(
-            problem, hint="name it: --set data.label_column=NAME, or one 0/1 column per class: data.label_columns"
-        )
-    values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
-    wrong = values.index[(values.sum(axis=1) != 1) | ~values.isin((0, 1)).all(axis=1)]
+        problem = f"{path} has no column {missing[0]!r}" if missing else f"{path} has no label column"
+        hint = "name it: --set data.label_column=NAME, or one 0/1 column per class: --set data.label_columns=[A,B]"
+        raise DataError(f"{problem}; its columns are {', '.join(table.columns)}", hint=hint)
+    values = table[columns].apply(pd.to_numeric, errors="coerce").astype("float64")
+    wrong = np.flatnonzero((values.sum(axis=1) != 1) | ~values.isin((0, 1)).all(axis=1))
     if len(wrong):
         names = ", ".join(columns)
-        problem = f"{path}: {len(wrong)} rows do not have exactly one 1 among {names}, such as row {wrong[0] + 2}"
+        problem = f"{path}: {len(wrong)} rows do not have exactly one 1 among {names}, such as row {wrong[0] + 1}"
         raise DataError(problem, hint="give every image exactly one class")
-    return values.idxmax(axis=1).astype("string")
+    return values.idxmax(axis=1), ", ".join(columns)
 
 
 def _indicator_columns(table: pd.DataFrame, settings: DataSettings) -> Sequence[str]:
     """Columns that hold nothing but 0 and 1 and are not used for anything else."""
     used = {_find_column(table, name, settings) for name in COLUMN_NAMES}
-    free = [str(column) for column in table.columns if column not in used]
+    free = [column for column in table.columns if column not in used]
     return [name for name in free if pd.to_numeric(table[name], errors="coerce").isin((0, 1)).all()]
 
 
-def _check_rows(rows: pd.DataFrame, path: Path) -> None:
-    nameless = rows.index[rows["image"].isna()]
+def _check_complete(rows: pd.DataFrame, path: Path) -> None:
+    nameless = np.flatnonzero(rows["image"].isna())
     if len(nameless):
-        raise DataError(
-            f"{path}: {len(nameless)} rows name no image, such as row {nameless[0] + 2}", hint="complete or remove them"
-        )
+        problem = f"{path}: {len(nameless)} rows name no image, such as row {nameless[0] + 1}"
+        raise DataError(problem, hint="complete or remove them")
     unlabelled = rows.loc[rows["label"].isna(), "image"]
     if len(unlabelled):
         problem = f"{path}: {len(unlabelled)} images have no label (empty or NaN): {shortened(unlabelled)}"
         raise DataError(problem, hint="label or remove these rows")
-    n_labels = rows.groupby("image")["label"].nunique()
-    torn = n_labels.index[n_labels > 1]
-    if len(torn):
-        problem = f"{path}: {len(torn)} images have two labels: {shortened(torn)}"
-        raise DataError(problem, hint="give every image one label")
-    doubled = rows.drop_duplicates()["image"].duplicated()
-    if doubled.any():
-        problem = f"{path}: rows contradict each other for {shortened(rows.drop_duplicates()['image'][doubled])}"
-        raise DataError(problem, hint="give every image one row")

@@ -21,7 +21,8 @@ ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufactu
 IDENTITY = ("image", "frame", "label", "patient", "study", "split")
 PICTURE = ("rows", "columns", "bits", "colour", "photometric", "syntax")
 COLUMNS = (*IDENTITY, *ATTRIBUTES, *PICTURE)
-NUMBERS = {"frame": "int64", "age": "float64", "rows": "int64", "columns": "int64", "bits": "int64", "colour": "bool"}
+COUNTS = ("frame", "rows", "columns", "bits")
+NOT_TEXT = (*COUNTS, "age", "colour")
 SPLITS = ("train", "val", "test")
 
 
@@ -89,9 +90,9 @@ class Manifest:
     def records(self) -> Iterator[Record]:
         """Iterate over the rows as records."""
         for row in self.frame.to_dict("records"):
-            known = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-            identity = {name: known[name] for name in IDENTITY}
-            yield Record(**identity, attributes={name: known[name] for name in (*ATTRIBUTES, *PICTURE)})
+            known: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
+            attributes = {name: known.pop(name) for name in (*ATTRIBUTES, *PICTURE)}
+            yield Record(**known, attributes=attributes)
 
     def with_frame(self, frame: pd.DataFrame, **reasons: str) -> Manifest:
         """Return the same manifest with other rows or columns, and more reasons."""
@@ -125,16 +126,13 @@ def make_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 def with_types(frame: pd.DataFrame) -> pd.DataFrame:
     """Give every column of a manifest its type: numbers where counted, text with NA elsewhere."""
-    typed = {}
-    for name in COLUMNS:
-        kind = NUMBERS.get(name)
-        if kind is None:
-            typed[name] = frame[name].astype("string").replace("", pd.NA)
-        elif kind == "float64":
-            typed[name] = pd.to_numeric(frame[name], errors="coerce").astype(kind)
-        else:
-            typed[name] = frame[name].fillna(0).astype(kind)
-    return pd.DataFrame(typed, index=frame.index)
+    text = {name: frame[name].astype("string") for name in COLUMNS if name not in NOT_TEXT}
+    typed: dict[str, pd.Series] = {name: column.mask(column == "") for name, column in text.items()}
+    for name in COUNTS:
+        typed[name] = frame[name].fillna(0).astype("int64")
+    typed["age"] = pd.to_numeric(frame["age"], errors="coerce").astype("float64")
+    typed["colour"] = frame["colour"].fillna(value=False).astype("bool")
+    return pd.DataFrame(typed, index=frame.index, columns=list(COLUMNS))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -173,10 +171,6 @@ def read_manifest(path: Path, root: Path, *, classes: Sequence[str] = ()) -> Man
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read text as text ("NA" and "007" stay what they are) and numbers to their last digit."""
-    # "string" for counts as well: an empty cell must not become 0 before with_types sees it
-    kinds = {name: "float64" if kind == "float64" else "string" for name, kind in NUMBERS.items()}
-    text = {name: "string" for name in COLUMNS if name not in NUMBERS}
-    frame = pd.read_csv(
-        path, dtype=text | kinds, keep_default_na=False, na_values=[""], float_precision="round_trip", encoding="utf-8"
-    )
-    return frame.assign(colour=frame["colour"].str.lower() == "true") if "colour" in frame else frame
+    kinds = {**dict.fromkeys(COLUMNS, "string"), **dict.fromkeys(COUNTS, "Int64"), "colour": "boolean"}
+    frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+    return frame.assign(age=frame["age"].map(float, na_action="ignore")) if "age" in frame else frame

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
-import re
+import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from effmed.data.labels import SPLIT_NAMES, normalise_splits, order_classes, read_labels, shortened
+from effmed.data.labels import (
+    SPLIT_NAMES,
+    LabelTable,
+    match_images,
+    normalise_splits,
+    one_row_per_image,
+    order_classes,
+    read_labels,
+    shortened,
+)
+from effmed.data.medmnist import SUFFIX, read_npz_manifest
+from effmed.data.patients import find_patients
 from effmed.data.pixels import Header, read_header, sniff
-from effmed.data.records import Manifest, Unreadable, make_frame, with_types
-from effmed.errors import DataError
+from effmed.data.records import PICTURE, Manifest, Unreadable, make_frame, with_types
+from effmed.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +33,9 @@ if TYPE_CHECKING:
     from effmed.recipe import DataSettings
 
 IMAGE_SUFFIXES = {".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-NPZ_SPLITS = ("train", "val", "test")  # MedMNIST's names
+TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".md", ".xml", ".html", ".yaml", ".yml", ".log"}
+NOT_IMAGES = {"dicomdir"}  # the index of a DICOM medium: DICOM by content, but no image (PS3.10)
+HEADER_ATTRIBUTES = ("view", "sex", "laterality", "modality", "manufacturer", "scanner", "body_part")
 
 
 def scan(
@@ -38,86 +52,150 @@ def scan(
         data: Folder, or a MedMNIST ``.npz`` file.
         labels: Label table, or None where folders name the classes.
         settings: ``data`` section of the recipe.
-        labelled: False for prediction: labels and patients are taken where they are known and never missed.
+        labelled: False for prediction: labels and patients are taken from table and headers where they are known and
+            never missed, folders name no classes, and every image is kept.
         on_progress: Told ``(files read, files in all)``.
 
     Raises:
         DataError: There is no image, or labels or patients are missing or contradict each other.
+        RecipeError: Settings are wrong by themselves, or a label table is given for an ``.npz`` file.
     """
-    if data.suffix == ".npz" and data.is_file():
-        return _scan_npz(data, settings)
+    if data.suffix == SUFFIX and data.is_file():
+        return _with_classes(_scan_npz(data, labels), settings, required=labelled)
     if not data.is_dir():
-        raise DataError(
-            f"{data} is not a folder", hint="name the folder that holds the images, or a MedMNIST .npz file"
-        )
+        problem = f"{data} is not a folder"
+        raise DataError(problem, hint="name the folder that holds the images, or a MedMNIST .npz file")
     table = None if labels is None else read_labels(labels, settings)
     manifest = _scan_headers(data, settings, on_progress)
-    if len(manifest) + len(manifest.unreadable) == 0:
-        raise DataError(f"no image below {data}", hint="name a folder that holds DICOM, PNG, JPEG, TIFF or BMP files")
+    if table is not None:
+        manifest = _with_table(manifest, table, keep_all=not labelled)
     if labelled:
         check_unreadable(len(manifest) + len(manifest.unreadable), manifest.unreadable, settings)
-    if table is not None and labels is not None:
-        manifest = _with_table(manifest, table, labels)
-    else:
-        manifest = _with_folders(manifest, labelled=labelled)
-    manifest = _with_patients(manifest, settings, labelled=labelled)
-    return _with_classes(manifest, settings, labelled=labelled)
+        _check_any(manifest)
+    if table is None and labelled:
+        manifest = _with_folders(manifest)
+    column = table.columns.get("patient") if table is not None else None
+    patients = find_patients(manifest.frame, column, settings, required=labelled)
+    manifest = manifest.with_frame(manifest.frame.assign(patient=patients.ids), patient=patients.reason)
+    return _with_classes(manifest, settings, required=labelled)
 
 
-def check_unreadable(n_files: int, unreadable: Sequence[Unreadable], settings: DataSettings) -> None:
-    """Stop when more files are unreadable than ``data.max_unreadable_fraction`` allows.
+def check_unreadable(n_images: int, unreadable: Sequence[Unreadable], settings: DataSettings) -> None:
+    """Stop when more images are unreadable than ``data.max_unreadable_fraction`` allows.
+
+    Args:
+        n_images: All images, the unreadable ones included.
+        unreadable: Those that cannot be read.
+        settings: Holds the limit.
 
     Raises:
         DataError: Names the first ten with their reasons.
     """
-    if len(unreadable) <= settings.max_unreadable_fraction * n_files:
+    if len(unreadable) <= settings.max_unreadable_fraction * n_images:
         return
     listed = shortened(f"{item.image} ({item.reason})" for item in unreadable)
-    problem = f"{len(unreadable)} of {n_files} images cannot be read: {listed}"
-    allowed = len(unreadable) / n_files
-    hint = (
-        f"{unreadable[0].hint}; or leave them out: --set data.max_unreadable_fraction={np.ceil(allowed * 100) / 100:g}"
-    )
+    problem = f"{len(unreadable)} of {n_images} images cannot be read: {listed}"
+    allowed = np.ceil(len(unreadable) / n_images * 100) / 100
+    hint = f"{unreadable[0].hint}; or leave them out: --set data.max_unreadable_fraction={allowed:g}"
     raise DataError(problem, hint=hint)
 
 
-def find_files(root: Path) -> Iterator[Path]:
-    """Yield the regular files below ``root`` in order: no hidden one, no link out of it or in circles."""
-    inside = root.resolve()
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            if not name.startswith(".") and path.is_file() and path.resolve().is_relative_to(inside):
-                yield path
+def _check_any(manifest: Manifest) -> None:
+    if len(manifest) == 0:
+        problem = f"no image below {manifest.root} can be read"
+        raise DataError(problem, hint="'effmed inspect' lists the reasons")
+
+
+def _scan_npz(data: Path, labels: Path | None) -> Manifest:
+    if labels is not None:
+        problem = f"--labels {labels} does not go with {data}, which holds its labels itself"
+        raise RecipeError(problem, hint="leave --labels out")
+    return read_npz_manifest(data)
 
 
 def _scan_headers(data: Path, settings: DataSettings, on_progress: Callable[[int, int], None] | None) -> Manifest:
-    files = list(find_files(data))
-    rows: list[dict[str, Any]] = []
     unreadable: list[Unreadable] = []
+    files = list(_walk(data, unreadable))
+    rows: list[dict[str, Any]] = []
     for done, path in enumerate(files, start=1):
-        image = path.relative_to(data).as_posix()
+        image = _name_of(path, data)
         try:
-            header = _header_of(path, settings.max_megapixels)
+            header = _header_of(path, data, settings.max_megapixels)
             if header is not None:
                 rows += [_row(image, frame, header) for frame in _frames(header, settings)]
         except DataError as error:
             unreadable.append(Unreadable(image, 0, error.problem, error.hint))
         if on_progress is not None:
             on_progress(done, len(files))
+    if not rows and not unreadable:
+        problem = f"no image below {data} ({len(files)} other files)" if files else f"no image below {data}"
+        raise DataError(problem, hint="name a folder that holds DICOM, PNG, JPEG, TIFF or BMP files")
     return Manifest(data, make_frame(rows), unreadable=tuple(unreadable))
 
 
-def _header_of(path: Path, max_megapixels: float) -> Header | None:
-    """Return the header of an image; None for a file that does not claim to be one."""
-    if sniff(path):
+def _walk(root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
+    """Yield everything below ``root`` that is neither hidden nor a folder, in order; no linked folder is entered."""
+
+    def refused(error: OSError) -> None:
+        folder = _name_of(Path(error.filename), root)
+        reason = f"the folder cannot be opened ({error.strerror})"
+        unreadable.append(Unreadable(folder, 0, reason, "allow reading: chmod -R u+rX"))
+
+    for folder, folders, names in os.walk(root, followlinks=False, onerror=refused):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _name_of(path: Path, root: Path) -> str:
+    """Return the path relative to the root; bytes that are no text are written as escapes."""
+    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _header_of(path: Path, root: Path, max_megapixels: float) -> Header | None:
+    """Return the header of an image; None for a file that does not claim to be one.
+
+    Raises:
+        DataError: It claims to be an image, by name or content, and cannot be read.
+    """
+    suffix = path.suffix.lower()
+    kind = "" if path.name.lower() in NOT_IMAGES else sniff(path)
+    if not kind and suffix not in IMAGE_SUFFIXES:
+        return None
+    try:
+        _check_file(path, root)
+        _check_kind(path, kind)
         return read_header(path, max_megapixels=max_megapixels)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DataError(
-            f"not an image, although it is called {path.suffix}", hint="remove it, or copy the original again"
-        )
-    return None
+    except DataError:
+        if suffix in TEXT_SUFFIXES:  # text may begin like an image: a table whose first column is BMI
+            return None
+        raise
+
+
+def _check_file(path: Path, root: Path) -> None:
+    """Refuse what must not be opened, or could not be named in a table.
+
+    Raises:
+        DataError: A link out of the root, no regular file, no permission, or a name that is not UTF-8.
+    """
+    inside = os.path.realpath(root)  # unlike resolve(), it bears links in a circle
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+        raise DataError("a link that leads out of the data folder", hint="copy the file itself into the data folder")
+    if not path.exists():
+        raise DataError("a link that leads nowhere", hint="remove it")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError("not a regular file", hint="remove it")
+    if not os.access(path, os.R_OK):
+        raise DataError("no permission to read it", hint="allow reading: chmod u+r")
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError("its name is not UTF-8", hint="rename it") from error
+
+
+def _check_kind(path: Path, kind: str) -> None:
+    if not kind:
+        problem = f"not an image, although it is called {path.suffix}"
+        raise DataError(problem, hint="remove it, or copy the original again")
 
 
 def _frames(header: Header, settings: DataSettings) -> Sequence[int]:
@@ -133,161 +211,75 @@ def _frames(header: Header, settings: DataSettings) -> Sequence[int]:
 
 
 def _row(image: str, frame: int, header: Header) -> dict[str, Any]:
-    known = {
-        name: getattr(header, name) for name in ("view", "sex", "laterality", "modality", "manufacturer", "scanner")
-    }
-    picture = {name: getattr(header, name) for name in ("rows", "columns", "bits", "colour", "photometric", "syntax")}
     identity = {"image": image, "frame": frame, "patient": header.patient, "study": header.study}
-    return {**identity, **known, **picture, "age": header.age_years, "body_part": header.body_part}
+    known = {name: getattr(header, name) for name in (*HEADER_ATTRIBUTES, *PICTURE)}
+    return {**identity, **known, "age": header.age_years}
 
 
-def _with_table(manifest: Manifest, table: pd.DataFrame, labels: Path) -> Manifest:
-    """Join the label table by whole relative path, or by bare names where these are unique."""
-    keys, how = _match(manifest, table["image"], labels)
-    known = set(manifest.frame["image"]) | {item.image for item in manifest.unreadable}
-    absent = table.loc[[key not in known for key in keys], "image"]
+def _with_table(manifest: Manifest, table: LabelTable, *, keep_all: bool) -> Manifest:
+    """Join the label table; images that it does not name are left out, or kept without a label."""
+    frame = manifest.frame
+    known = {*frame["image"], *(item.image for item in manifest.unreadable)}
+    files, how = match_images(table.rows["image"], table.path, manifest.root, known)
+    absent = table.rows.loc[files.isna(), "image"]
     if len(absent):
-        problem = f"{labels} names {len(absent)} files that are not below {manifest.root}: {shortened(absent)}"
+        problem = f"{table.path} names {len(absent)} files that are not below {manifest.root}: {shortened(absent)}"
         raise DataError(problem, hint="give paths relative to the data folder, or correct --data")
-    named = table.assign(image=keys).set_index("image")
-    rows = manifest.frame[manifest.frame["image"].isin(named.index)].reset_index(drop=True)
-    for column in named.columns:
-        values = rows["image"].map(named[column]).astype("string")
-        old = rows[column].astype("string")
-        rows[column] = values if column in ("label", "split") else values.fillna(old)
-    if "split" in named.columns:
-        rows["split"] = normalise_splits(rows["split"].astype("string"), str(labels))
-    n_left = len(manifest) - len(rows)
-    left = f"; {n_left} images that it does not name are left out" if n_left else ""
-    return manifest.with_frame(with_types(rows), labels=f"labels from {labels.name}, matched by {how}{left}")
+    named = one_row_per_image(table.rows.assign(image=files), table.path).set_index("image")
+    is_named = frame["image"].isin(named.index)
+    rows = frame if keep_all else frame[is_named]
+    joined = {column: _joined(rows, named, column) for column in named.columns}
+    folders = _split_folders(rows["image"])
+    by_folder = "split" not in joined and bool(folders.notna().all())
+    joined["split"] = folders if by_folder else normalise_splits(joined.get("split", rows["split"]), str(table.path))
+    unreadable = tuple(item for item in manifest.unreadable if keep_all or item.image in named.index)
+    n_left = len(frame) - int(is_named.sum()) + len(manifest.unreadable) - len(unreadable)
+    left = f"; {n_left} images that it does not name are {'not labelled' if keep_all else 'left out'}" if n_left else ""
+    reason = f"labels from {table.columns['label']!r} of {table.path.name}, matched by {how}{left}"
+    reason += "; splits from the folders train, val and test" if by_folder else ""
+    return replace(manifest, unreadable=unreadable).with_frame(with_types(rows.assign(**joined)), labels=reason)
 
 
-def _match(manifest: Manifest, images: pd.Series, labels: Path) -> tuple[list[str], str]:
-    """Return the manifest's name of each table row, and how it was found."""
-    known = set(manifest.frame["image"]) | {item.image for item in manifest.unreadable}
-    root = manifest.root.resolve()
-    keys = [_relative(text, root, labels, known) for text in images]
-    if all(key in known for key in keys) or any("/" in text for text in images):
-        return keys, "relative path"
-    by_name: dict[str, list[str]] = {}
-    for image in known:
-        by_name.setdefault(image.rpartition("/")[2], []).append(image)
-    doubled = [text for text in images if len(by_name.get(text, ())) > 1]
-    if doubled:
-        problem = f"{labels}: the names {shortened(doubled)} stand in more than one folder"
-        raise DataError(problem, hint="give paths relative to the data folder")
-    return [by_name.get(text, [text])[0] for text in images], "file name, each of which stands in one folder only"
+def _joined(rows: pd.DataFrame, named: pd.DataFrame, column: str) -> pd.Series:
+    """Return the table's column for each image; attributes that it leaves empty stay what the header says."""
+    values = rows["image"].map(named[column]).astype("string")
+    return values if column in ("label", "split", "patient") else values.fillna(rows[column].astype("string"))
 
 
-def _relative(text: str, root: Path, labels: Path, known: set[str]) -> str:
-    plain = Path(text.replace("\\", "/"))
-    if not plain.is_absolute() and plain.as_posix() in known:
-        return plain.as_posix()
-    for base in (root, labels.resolve().parent):
-        candidate = Path(os.path.normpath(base / plain))
-        if candidate.is_relative_to(root) and candidate.relative_to(root).as_posix() in known:
-            return candidate.relative_to(root).as_posix()
-    return text
-
-
-def _with_folders(manifest: Manifest, *, labelled: bool) -> Manifest:
+def _with_folders(manifest: Manifest) -> Manifest:
     """Read class, and split where there is one, from the folders that an image lies in."""
-    parts = [image.split("/")[:-1] for image in manifest.frame["image"]]
-    split = [SPLIT_NAMES.get(part[0].lower()) if part else None for part in parts]
-    has_splits = bool(split) and all(split)
-    label = [part[1 if has_splits else 0] if len(part) > (1 if has_splits else 0) else None for part in parts]
-    if not all(label):
-        if not labelled:
-            return manifest.with_frame(manifest.frame, labels="no labels")
-        missing = [image for image, name in zip(manifest.frame["image"], label, strict=True) if not name]
+    folders = manifest.frame["image"].str.split("/").str[:-1]
+    first = folders.str[0].astype("string")
+    split = _split_folders(manifest.frame["image"])
+    has_splits = bool(split.notna().all())
+    if split.notna().any() and not has_splits:
+        names = shortened(sorted(first[split.notna()].unique()))
+        others = manifest.frame.loc[split.isna(), "image"]
+        problem = f"{manifest.root} holds the folders {names}, but {len(others)} images lie beside: {shortened(others)}"
+        raise DataError(problem, hint="put all images into train, val and test, or give --labels TABLE.csv")
+    label = (folders.str[1] if has_splits else first).astype("string")
+    missing = manifest.frame.loc[label.isna(), "image"]
+    if len(missing):
         problem = f"{len(missing)} images have no label: {shortened(missing)}"
-        raise DataError(
-            problem, hint="put them into one folder per class, or give --labels TABLE.csv with path and label"
-        )
-    frame = manifest.frame.assign(label=label, split=split if has_splits else pd.NA)
+        hint = "put them into one folder per class, or give --labels TABLE.csv with path and label"
+        raise DataError(problem, hint=hint)
+    frame = manifest.frame.assign(label=label, split=split)
     how = "the folders inside train, val and test" if has_splits else "the first folder of each path"
     return manifest.with_frame(with_types(frame), labels=f"labels from {how}")
 
 
-def _with_patients(manifest: Manifest, settings: DataSettings, *, labelled: bool) -> Manifest:
-    frame = manifest.frame
-    known = frame["patient"].notna()
-    if known.all() and len(frame):
-        return manifest.with_frame(frame, patient="patients from the label table or the DICOM headers")
-    if settings.patient_pattern:
-        found = _patients_by_pattern(frame.loc[~known, "image"], settings.patient_pattern)
-        filled = frame["patient"].where(known, found.reindex(frame.index))
-        return manifest.with_frame(frame.assign(patient=filled), patient="patients from the pattern in the path")
-    if settings.one_image_per_patient:
-        own = (frame["image"] + "#" + frame["frame"].astype("string")).where(~known, frame["patient"])
-        return manifest.with_frame(
-            frame.assign(patient=own), patient="every image is another patient: set by the recipe"
-        )
-    if not labelled:
-        return manifest
-    problem = f"{int((~known).sum())} of {len(frame)} images have no patient: {shortened(frame.loc[~known, 'image'])}"
-    hint = (
-        "add a patient_id column to the label table; or --set data.patient_pattern='^([^_/]+)_' for names such as "
-        "p1_2.png; or, if every image is of another patient, --set data.one_image_per_patient=true"
-    )
-    raise DataError(problem, hint=hint)
+def _split_folders(images: pd.Series) -> pd.Series:
+    """Return the split that the first folder of each path is called, NA where it is called otherwise."""
+    first = images.str.extract(r"^([^/]+)/", expand=False)
+    return first.str.lower().map(SPLIT_NAMES).astype("string")
 
 
-def _patients_by_pattern(images: pd.Series, pattern: str) -> pd.Series:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        problem = f"data.patient_pattern = {pattern!r} is not a regular expression: {error}"
-        raise DataError(problem, hint="for example '^([^_/]+)_'") from error
-    if compiled.groups < 1:
-        problem = f"data.patient_pattern = {pattern!r} has no group"
-        raise DataError(problem, hint="put round brackets around the patient's part, for example '^([^_/]+)_'")
-    found = images.map(lambda image: match.group(1) if (match := compiled.search(image)) else pd.NA).astype("string")
-    if found.isna().any():
-        problem = f"data.patient_pattern = {pattern!r} does not match {shortened(images[found.isna()])}"
-        raise DataError(problem, hint="widen the pattern, or move these images away")
-    return found
-
-
-def _with_classes(manifest: Manifest, settings: DataSettings, *, labelled: bool) -> Manifest:
-    names = manifest.frame["label"].dropna().unique()
-    if labelled and len(names) < 2:
-        problem = f"only one class: {names[0]}" if len(names) else "no image that has a label can be read"
-        raise DataError(problem, hint="a classifier needs images of at least two classes")
-    classes, reason = order_classes(map(str, names), settings) if len(names) else ((), "no labels")
-    whole = manifest.with_frame(manifest.frame, classes=reason)
-    return Manifest(whole.root, whole.frame, classes, whole.unreadable, whole.reasons)
-
-
-def _scan_npz(data: Path, settings: DataSettings) -> Manifest:
-    """Read the table of contents of a MedMNIST file: its splits are kept, its labels are the classes."""
-    try:
-        with np.load(data, allow_pickle=False) as arrays:
-            splits = [name for name in NPZ_SPLITS if f"{name}_images" in arrays and f"{name}_labels" in arrays]
-            frames = [_npz_rows(name, arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in splits]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{data} cannot be read: {error}", hint="copy it again") from error
-    if not frames:
-        problem = f"{data} holds no train_images and train_labels"
-        raise DataError(problem, hint="give a file in MedMNIST's format, or a folder of images")
-    reasons = {
-        "labels": f"labels and splits from {data.name}",
-        "patient": "the file names no patients: every image is treated as another patient, images as independent",
-    }
-    manifest = Manifest(data, make_frame([]), reasons=reasons).with_frame(
-        with_types(pd.concat(frames, ignore_index=True))
-    )
-    return _with_classes(manifest, settings, labelled=True)
-
-
-def _npz_rows(split: str, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> pd.DataFrame:
-    if labels.ndim > 1 and labels.shape[1] != 1:
-        raise DataError(f"{split}_labels has {labels.shape[1]} columns", hint="one label per image is needed")
-    number = np.arange(len(images))
-    rows = make_frame([]).reindex(number)
-    rows["image"], rows["frame"] = f"{split}_images", number
-    rows["label"], rows["split"] = labels.reshape(-1).astype(str), split
-    rows["patient"] = [f"{split}-{k}" for k in number]
-    rows["rows"], rows["columns"], rows["bits"] = images.shape[1], images.shape[2], images.dtype.itemsize * 8
-    rows["colour"], rows["photometric"], rows["syntax"] = images.ndim > 3, "grey" if images.ndim == 3 else "RGB", "npz"
-    return rows
+def _with_classes(manifest: Manifest, settings: DataSettings, *, required: bool) -> Manifest:
+    names = [str(name) for name in manifest.frame["label"].dropna().unique()]
+    if required and len(names) < 2:
+        hint = "a classifier needs images of at least two classes; name the folder above the class folders, or --labels"
+        raise DataError(f"only one class below {manifest.root}: {names[0]}", hint=hint)
+    if not names:
+        return manifest.with_frame(manifest.frame, classes="no classes", labels="no labels")
+    classes, reason = order_classes(names, settings)
+    return replace(manifest, classes=classes, reasons={**manifest.reasons, "classes": reason})

@@ -9,45 +9,60 @@ import pandas as pd
 
 from effmed.data.labels import shortened
 from effmed.data.records import SPLITS, Manifest
-from effmed.errors import DataError
+from effmed.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from effmed.recipe import DataSettings
-
-PATIENTS_PER_CLASS_MIN = 3  # one for each split
 
 
 def assign_splits(manifest: Manifest, settings: DataSettings) -> Manifest:
     """Give every image a split; what the data says about it is respected.
 
     Args:
-        manifest: Labelled images with patients; ``split`` may be given, wholly or only for train and one other.
+        manifest: Labelled images with patients; ``split`` is known of all images or of none. Where it names no val,
+            or no test, that one is drawn from train.
         settings: Shares and seed.
 
     Raises:
-        DataError: A given split divides a patient, or a class cannot stand in every split.
+        DataError: The given splits divide a patient or are incomplete, or a class is missing in a split.
+        RecipeError: The shares leave nothing to train on.
+    """
+    shares = _shares(settings)
+    frame = manifest.frame
+    _check_given(frame)
+    present = [split for split in SPLITS if (frame["split"] == split).any()]
+    absent = {name: share for name, share in shares.items() if name not in present}
+    if not present:
+        divided, reason = _draw(frame, shares, settings.split_seed), _reason(shares, settings.split_seed)
+    elif absent:
+        drawn = _draw(frame[frame["split"] == "train"], absent, settings.split_seed)
+        divided = drawn.reindex(frame.index).fillna(frame["split"])
+        names = " and ".join(absent)
+        reason = f"splits as given; {names} drawn from train by patient, seed {settings.split_seed}"
+    else:
+        divided, reason = frame["split"], "splits as given"
+    whole = manifest.with_frame(frame.assign(split=divided.astype("string")), split=reason)
+    check_classes(whole)
+    return whole
+
+
+def check_classes(manifest: Manifest) -> None:
+    """Make sure that every class stands in every split.
+
+    Raises:
+        DataError: One does not.
     """
     frame = manifest.frame
-    given = frame["split"]
-    if given.notna().any() and given.isna().any():
-        missing = frame.loc[given.isna(), "image"]
-        problem = f"{len(missing)} images have no split although others do: {shortened(missing)}"
-        raise DataError(problem, hint="give every image a split, or none")
-    _check_patients(frame, "the given splits")
-    shares = {"val": settings.val_fraction, "test": settings.test_fraction}
-    present = set(given.dropna())
-    if present >= set(SPLITS):
-        divided, reason = given, "splits as given"
-    elif not present:
-        divided = _draw(frame, shares, settings.split_seed)
-        reason = _reason(shares, settings.split_seed)
-    else:
-        divided, reason = _complete(frame, shares, settings.split_seed)
-    whole = manifest.with_frame(frame.assign(split=divided.astype("string")), split=reason)
-    _check_classes(whole)
-    return whole
+    n_patients = frame.groupby("label")["patient"].nunique()
+    for name in manifest.classes:
+        splits = set(frame.loc[frame["label"] == name, "split"])
+        missing = [split for split in SPLITS if split not in splits]
+        if missing:
+            problem = f"class {name!r} ({n_patients.get(name, 0)} patients) is missing in {', '.join(missing)}"
+            hint = f"a class needs {len(SPLITS)} patients or more, one per split: add some, or merge it with another"
+            raise DataError(problem, hint=hint)
 
 
 def shared_patients(manifest: Manifest) -> int:
@@ -56,83 +71,109 @@ def shared_patients(manifest: Manifest) -> int:
 
 
 def split_table(manifest: Manifest) -> pd.DataFrame:
-    """Return images, patients and images per class of each split."""
+    """Return images, patients and images per class of each split: one row per split that has any."""
     groups = manifest.frame.groupby("split")
-    counts = pd.crosstab(manifest.frame["split"], manifest.frame["label"])
+    counts = pd.crosstab(manifest.frame["split"], manifest.frame["label"]).reindex(columns=list(manifest.classes))
     table = pd.DataFrame({"images": groups.size(), "patients": groups["patient"].nunique()}).join(counts)
-    return table.reindex([split for split in SPLITS if split in table.index])
+    return table.reindex([split for split in SPLITS if split in table.index]).rename_axis("split").reset_index()
+
+
+def _shares(settings: DataSettings) -> dict[str, float]:
+    shares = {"val": settings.val_fraction, "test": settings.test_fraction}
+    if sum(shares.values()) >= 1:
+        problem = f"data.val_fraction = {shares['val']:g} and data.test_fraction = {shares['test']:g} leave no train"
+        raise RecipeError(problem, hint="their sum must be below 1, for example 0.15 and 0.15")
+    return shares
 
 
 def _reason(shares: Mapping[str, float], seed: int) -> str:
-    train = 1 - sum(shares.values())
-    return (
-        f"patients divided {train:.0%} / {shares['val']:.0%} / {shares['test']:.0%}, stratified by class, seed {seed}"
-    )
+    parts = [1 - sum(shares.values()), *shares.values()]
+    percents = " / ".join(f"{100 * part:.3g}" for part in parts)
+    return f"patients divided {percents} % into train, val and test, stratified by class, seed {seed}"
 
 
-def _complete(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> tuple[pd.Series, str]:
-    """Draw the splits that are not given from the given train split."""
-    present = set(frame["split"])
-    if "train" not in present:
-        problem = f"the given splits are {', '.join(sorted(present))}: there is no train split"
-        raise DataError(problem, hint="give train (and test, val), or no splits at all")
-    absent = {name: share for name, share in shares.items() if name not in present}
-    train = frame[frame["split"] == "train"]
-    drawn = _draw(train, absent, seed)
-    return frame["split"].where(frame["split"] != "train", drawn.reindex(frame.index)), (
-        f"splits as given; {' and '.join(absent)} drawn from train by patient, seed {seed}"
-    )
-
-
-def _draw(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
-    """Divide patients class by class; the rarest class of a patient decides where it is counted."""
-    rarity = frame["label"].value_counts()
-    patients = (
-        frame.assign(rarity=frame["label"].map(rarity).astype("int64"))
-        .sort_values(["patient", "rarity", "label"])
-        .groupby("patient")
-        .agg(stratum=("label", "first"), n_images=("label", "size"))
-    )
-    chance = np.random.default_rng(seed)
-    assigned: dict[str, str] = {}
-    for _, members in patients.groupby("stratum"):
-        shuffled = members.iloc[chance.permutation(len(members))]
-        assigned |= _divide(shuffled["n_images"], shares)
-    return frame["patient"].map(assigned)
-
-
-def _divide(n_images: pd.Series, shares: Mapping[str, float]) -> dict[str, str]:
-    """Give each patient of one stratum to the split that lacks most images; every split gets one first."""
-    total = float(n_images.sum())
-    lacking = {name: share * total for name, share in shares.items()}
-    lacking["train"] = total - sum(lacking.values())
-    waiting = [name for name in shares if len(n_images) >= PATIENTS_PER_CLASS_MIN]
-    assigned = {}
-    for patient, count in n_images.items():
-        chosen = waiting.pop() if waiting else max(lacking, key=lambda name: lacking[name])
-        assigned[str(patient)] = chosen
-        lacking[chosen] -= float(count)
-    return assigned
-
-
-def _check_patients(frame: pd.DataFrame, where: str) -> None:
+def _check_given(frame: pd.DataFrame) -> None:
+    given = frame["split"]
+    if given.isna().all():
+        return
+    missing = frame.loc[given.isna(), "image"]
+    if len(missing):
+        problem = f"{len(missing)} images have no split although others do: {shortened(missing)}"
+        raise DataError(problem, hint="give every image a split, or none")
+    if not (given == "train").any():
+        problem = f"the given splits are {', '.join(sorted(given.unique()))}: there is no train"
+        raise DataError(problem, hint="give train (with or without val and test), or no splits at all")
     n_splits = frame.groupby("patient")["split"].nunique()
     torn = n_splits.index[n_splits > 1]
     if len(torn):
         images = frame.loc[frame["patient"].isin(torn), "image"]
-        problem = f"{len(torn)} patients stand in more than one split in {where}; their images: {shortened(images)}"
+        problem = f"the given splits divide {len(torn)} patients, with the images {shortened(images)}"
         raise DataError(problem, hint="move each patient into one split, or leave the splits out and let effmed divide")
 
 
-def _check_classes(manifest: Manifest) -> None:
-    frame = manifest.frame
-    for name in manifest.classes:
-        of_class = frame[frame["label"] == name]
-        missing = [split for split in SPLITS if split not in set(of_class["split"])]
-        if missing:
-            n_patients = of_class["patient"].nunique()
-            problem = (
-                f"class {name!r} ({n_patients} patient{'s' * (n_patients != 1)}) is missing in {', '.join(missing)}"
-            )
-            hint = f"a class needs at least {PATIENTS_PER_CLASS_MIN} patients, one per split; add some or merge classes"
-            raise DataError(problem, hint=hint)
+def _draw(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
+    """Divide patients class by class.
+
+    Args:
+        frame: Images with label and patient.
+        shares: Of the images of each class, for the splits beside train.
+        seed: Of the order in which patients are dealt.
+
+    Returns:
+        The split of each image.
+    """
+    chance = np.random.default_rng(seed)
+    surplus = dict.fromkeys(SPLITS, 0.0)
+    assigned: dict[str, str] = {}
+    for _, n_images in _strata(frame).groupby("stratum", sort=True)["n_images"]:
+        dealt = n_images.iloc[chance.permutation(len(n_images))]
+        assigned |= _deal(dealt, shares, surplus)
+    return frame["patient"].map(assigned).astype("string")
+
+
+def _strata(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per patient, sorted: its number of images, and its class; of several the one with fewest patients.
+
+    The rarest class decides because it is the one that a split could miss.
+    """
+    n_patients = frame.groupby("label")["patient"].nunique()
+    ordered = frame.assign(rarity=frame["label"].map(n_patients)).sort_values(["patient", "rarity", "label"])
+    return ordered.groupby("patient").agg(stratum=("label", "first"), n_images=("label", "size"))
+
+
+def _deal(n_images: pd.Series, shares: Mapping[str, float], surplus: dict[str, float]) -> dict[str, str]:
+    """Give each patient of one class to the split that lacks most of its images.
+
+    Args:
+        n_images: Of each patient, in random order.
+        shares: Of the splits beside train.
+        surplus: Images that each split has had beyond its share in earlier classes: decides between equals, so that
+            many small classes do not all round the same way. Updated.
+
+    Returns:
+        The split of each patient; no split is empty if there are as many patients as splits.
+    """
+    total = float(n_images.sum())
+    lacking = {"train": (1 - sum(shares.values())) * total, **{name: share * total for name, share in shares.items()}}
+    empty = list(lacking)
+    assigned = {}
+    for n_left, (patient, count) in zip(range(len(n_images), 0, -1), _giants_first(n_images, shares), strict=True):
+        allowed: Iterable[str] = empty if n_left <= len(empty) else lacking
+        chosen = max(allowed, key=lambda name: (round(lacking[name], 6), -surplus[name]))
+        assigned[patient] = chosen
+        lacking[chosen] -= count
+        empty = [name for name in empty if name != chosen]
+    for name, missing in lacking.items():
+        surplus[name] -= missing
+    return assigned
+
+
+def _giants_first(n_images: pd.Series, shares: Mapping[str, float]) -> Iterable[tuple[str, int]]:
+    """Return patients with their numbers of images; those with more than a small split's share come first.
+
+    They would overfill val or test if they came last; all others stay in random order, so that patients with many
+    images do not gather in train.
+    """
+    is_giant = n_images > min(shares.values()) * n_images.sum()
+    ordered = pd.concat([n_images[is_giant], n_images[~is_giant]])
+    return [(str(patient), int(count)) for patient, count in ordered.items()]

@@ -22,6 +22,7 @@ Method = Literal["none", "platt", "temperature", "bias-corrected-temperature"]
 MIN_EVENTS = 20  # of the rarest class; fewer say too little about an intercept and a scale
 EVENTS_FOR_PLAIN_TARGETS = 50  # below it Platt's smoothed targets keep the scale finite
 MAX_SCALE = 20.0  # a temperature of 0.05; a fit that reaches it has no optimum
+MIN_SCALE = 0.05  # likewise: a smaller one leaves nothing of the logits
 MAX_BIAS = 20.0  # in logits, likewise
 MAX_STEPS = 500
 PRECISION = 1e-12  # of the mean log loss and its gradient
@@ -132,7 +133,9 @@ def _fit(method: Method, logits: Floats, truth: Integers, events: Integers) -> t
     scale, bias = _fit_sigmoid(method, logits, truth) if logits.shape[1] == 1 else _fit_softmax(method, logits, truth)
     if scale <= 0:
         return "probabilities do not rise with the logits"
-    return (scale, bias) if scale < MAX_SCALE else "the logits separate the classes perfectly"
+    if math.isinf(scale):
+        return "the logits separate the classes perfectly"
+    return (scale, bias) if scale < MAX_SCALE else f"the temperature falls below {1 / MAX_SCALE:g}"
 
 
 def _fit_sigmoid(method: Method, logits: Floats, truth: Integers) -> tuple[float, Floats]:
@@ -166,8 +169,7 @@ def _fit_softmax(method: Method, logits: Floats, truth: Integers) -> tuple[float
         gradient = np.append((residual * logits).sum() * scale, residual.sum(axis=0))
         return float(-(happened * log_probability).sum() / n), gradient
 
-    edge = math.log(MAX_SCALE)
-    bounds = [(-edge, edge)] + [(-bias_bound, bias_bound)] * n_classes
+    bounds = [(math.log(MIN_SCALE), math.log(MAX_SCALE))] + [(-bias_bound, bias_bound)] * n_classes
     found = minimize(
         loss,
         np.zeros(n_classes + 1),
@@ -176,7 +178,12 @@ def _fit_softmax(method: Method, logits: Floats, truth: Integers) -> tuple[float
         bounds=bounds,
         options={"ftol": PRECISION**2, "gtol": PRECISION, "maxiter": MAX_STEPS},
     )
-    return float(np.exp(found.x[0])), np.asarray(found.x[1:] - found.x[1:].mean())
+    scale, bias = float(np.exp(found.x[0])), np.asarray(found.x[1:] - found.x[1:].mean())
+    if ((scale * logits + bias).argmax(axis=1) == truth).all():
+        return math.inf, bias  # a larger scale would always be better
+    if found.x[0] in bounds[0]:  # no optimum between the bounds
+        return (0.0 if found.x[0] < 0 else MAX_SCALE), bias
+    return scale, bias
 
 
 def calibrate(calibrator: Calibrator, logits: NDArray[Any]) -> Floats:

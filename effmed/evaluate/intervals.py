@@ -27,6 +27,7 @@ PERCENTILES = (2.5, 97.5)  # the same, as NumPy's percentiles
 Z = float(ndtri(UPPER_TAIL))
 MAX_FAILED_FRACTION = 0.01  # of bootstrap replicates; beyond it the percentiles describe a selection
 N_ROWS_SHOWN = 10
+N_REPLICATES = 2000  # of a bootstrap: its limits then move by about 2 % of the width between seeds
 
 
 @dataclass(frozen=True)
@@ -313,9 +314,13 @@ def bootstrap(statistic: Statistic, units: Units, *, replicates: int, seed: int)
 
 def bootstrap_totals(terms: Floats, units: Units, *, replicates: int, seed: int) -> Floats:
     """Bootstrap the totals of per-row terms (n, k): the same draws as ``bootstrap``, but only patients are visited."""
-    totals = np.column_stack([units.sums(column) for column in terms.T])
+    totals = np.array([units.sums(column) for column in terms.T])  # a row per term: several times faster to add up
     alone = Units(np.arange(units.count), units.count, units.n_patients, clustered=False)
-    return bootstrap(lambda weights: np.einsum("g,gk->k", weights, totals), alone, replicates=replicates, seed=seed)
+
+    def add_up(weights: Integers) -> Floats:
+        return np.asarray(np.einsum("g,kg->k", weights.astype(np.float64), totals))
+
+    return bootstrap(add_up, alone, replicates=replicates, seed=seed)
 
 
 def percentile_estimate(value: float, draws: Floats, counts: Counts) -> Estimate:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HEAD = "classifier."
 STEM = "conv_stem.weight"
-HEAD_LEARNING_RATE_FACTOR = 10.0  # the new head starts from nothing, the backbone does not
+HEAD_LEARNING_RATE_FACTOR = 4.0  # the new head starts from nothing, the backbone does not
 
 
 def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:

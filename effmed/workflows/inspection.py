@@ -38,9 +38,13 @@ def inspect(data: Path, labels: Path | None, recipe: Recipe, talk: Talk) -> Insp
 def _divide(
     manifest: Manifest, data: Path, labels: Path | None, settings: DataSettings
 ) -> tuple[Manifest, list[dict[str, Any]]]:
-    """Try what ``train`` would do first; what stops it becomes a finding."""
+    """Try what ``train`` would do first; what stops it becomes a finding, and the labels are shown all the same."""
     try:
         return assign_splits(scan(data, labels, settings), settings), []
     except DataError as error:
         text = f"{error.problem} ({error.hint})"
-        return manifest, [{"kind": "blocks-training", "severity": "error", "images": [], "text": text}]
+    finding = {"kind": "blocks-training", "severity": "error", "images": [], "text": text}
+    try:
+        return scan(data, labels, settings.model_copy(update={"one_image_per_patient": True})), [finding]
+    except DataError:
+        return manifest, [finding]

@@ -75,7 +75,7 @@ class _Job:
     def images(self, split: str) -> Images:
         """The preprocessed images of one split."""
         frame = self.manifest.frame
-        rows = np.flatnonzero((frame["split"] == split).to_numpy()).astype(np.int64)
+        rows = np.asarray(np.flatnonzero((frame["split"] == split).to_numpy()), dtype=np.int64)
         index = {name: k for k, name in enumerate(self.plan.classes)}
         truth = frame["label"].map(index).to_numpy(dtype=np.int64)[rows]
         return Images(self.cache.pixels, rows, truth)
@@ -107,6 +107,7 @@ def train(training: Training, talk: Talk) -> Trained:
     talk.say(f"run folder {run.folder}; decoded images in {cache.folder} ({cache.bytes / 1e6:.0f} MB)")
     with _resumable(run, talk):
         _write_start(job, training)
+        torch.manual_seed(decided.seed)
         network = build_network(decided, read_weights(find_variant(training.variant), training.recipe.model.weights))
         state = start_training(network, decided)
         return _finish(job, state, _fit(job, state, {}, talk), talk)

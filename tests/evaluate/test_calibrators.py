@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import expit, softmax
@@ -163,6 +163,20 @@ def test_separated_classes_have_no_temperature(n_logits: int) -> None:
         fit((logits, truth), "temperature")
 
 
+@pytest.mark.parametrize("method", ["temperature", "bias-corrected-temperature"])
+def test_logits_of_several_classes_that_fall_with_the_truth_are_refused(method: str) -> None:
+    logits, truth = several()
+    with pytest.raises(DataError, match="do not rise"):
+        fit((-logits, truth), method)
+
+
+@pytest.mark.parametrize("rows", [binary(), several()], ids=["two", "several"])
+def test_a_temperature_near_0_is_refused(rows: Rows) -> None:
+    logits, truth = rows
+    with pytest.raises(DataError, match=r"falls below 0\.05"):
+        fit((logits / 100, truth), "temperature")
+
+
 @pytest.mark.parametrize("method", ["platt", "temperature"])
 def test_logits_that_fall_with_the_truth_are_refused(method: str) -> None:
     logits, truth = binary()
@@ -206,6 +220,7 @@ def test_one_logit_has_two_probabilities() -> None:
     np.testing.assert_allclose(probabilities(np.array([[0.0], [2.0]])), [[0.5, 0.5], [expit(-2), expit(2)]])
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(-500, 500), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_probabilities_add_up_to_1(rows: list[list[float]]) -> None:
     assert probabilities(np.array(rows)).sum(axis=1) == pytest.approx(1)

@@ -126,6 +126,7 @@ def test_the_absent_class_is_named(n_events: int, text: str) -> None:
     assert text in absent_class(Counts(10, n_events, None))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.floats(0, 1))
 def test_wilson_lies_within_0_and_1_and_holds_the_proportion(n: int, share: float) -> None:
     low, high = wilson_interval(share, n)

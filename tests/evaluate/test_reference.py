@@ -16,7 +16,7 @@ import pytest
 from scipy.special import expit, logit, softmax
 
 from effmed.evaluate import calibration, calibrators, decisions, discrimination
-from effmed.evaluate.discrimination.auroc import auroc_covariance, newcombe_interval, place
+from effmed.evaluate.discrimination.auroc import auroc_covariance, newcombe_interval, patients_per_class, place
 from effmed.evaluate.intervals import bootstrap, bootstrap_totals, clopper_pearson_interval, make_units, t_quantile
 
 if TYPE_CHECKING:
@@ -188,6 +188,14 @@ def calibration_references(name: str, model: str) -> Iterator[Reference]:
     )
     glm = other["statsmodels_glm"]
     yield Reference(f"{label}/statsmodels slope", lambda: calibration.slope(y, logit(p)).value, glm["slope"], CLOSE)
+    for key in ("slope", "citl"):
+        measure = getattr(calibration, key)
+        yield Reference(
+            f"{label}/statsmodels {key} se",
+            lambda measure=measure: half_width(measure(y, logit(p))) / 1.959963984540054,
+            glm[f"{key}_se"],
+            FITTED,
+        )
     yield Reference(f"{label}/statsmodels citl", lambda: calibration.citl(y, logit(p)).value, glm["citl"], CLOSE)
     yield from error_references(label, y, p, other["ece"])
 
@@ -221,6 +229,18 @@ def threshold_references(name: str) -> Iterator[Reference]:
         for rate in ("sensitivity", "specificity", "ppv", "npv", "accuracy"):
             yield from rate_references(f"{label}/{rate}", rate, y, called, expected, other)
         yield from ratio_references(label, y, called, expected)
+        for key, own_name in (
+            ("lr_pos", "lr_positive"),
+            ("lr_neg", "lr_negative"),
+            ("balanced_accuracy", "balanced_accuracy"),
+        ):
+            measure = getattr(decisions, own_name)
+            yield Reference(
+                f"{label}/sklearn {key}",
+                lambda measure=measure, called=called: measure(y, called).value,
+                other[key],
+                EXACT,
+            )
 
 
 def rate_references(
@@ -233,6 +253,8 @@ def rate_references(
     exact = cache(lambda: clopper_pearson_interval(want["x"], want["n"]))
     yield Reference(f"{label} exact", exact, want["clopper_pearson_binom.test"], EXACT)
     if rate in other:
+        again = other[rate]["clopper_pearson_statsmodels"]
+        yield Reference(f"{label} exact statsmodels", exact, again, EXACT)
         yield Reference(
             f"{label} Wilson statsmodels", lambda: limits(estimate()), other[rate]["wilson_statsmodels"], EXACT
         )
@@ -305,8 +327,28 @@ def subgroup_references() -> Iterator[Reference]:
         cache(lambda part=part: discrimination.auroc_intervals(part.y.to_numpy(), part.p_a.to_numpy()))
         for part in parts.values()
     ]
+    yield from fairlearn_references(parts)
     want = R["n5000"]["subgroup_unpaired_delong"]
     yield Reference("n5000/groups z", lambda: discrimination.auroc_contrast(both[0](), both[1]()).z, want["D"], CLOSE)
+
+
+def fairlearn_references(parts: dict[str, pd.DataFrame]) -> Iterator[Reference]:
+    expected = PY["n5000"]["groups"]
+    measures = {
+        ("fairlearn_by_group", "auc"): discrimination.auroc,
+        ("fairlearn_by_group", "brier"): calibration.brier,
+        ("fairlearn_threshold_0_5", "tpr"): lambda y, p: decisions.sensitivity(y, p >= 0.5),
+        ("fairlearn_threshold_0_5", "ppv"): lambda y, p: decisions.ppv(y, p >= 0.5),
+    }
+    for (table_name, key), measure in measures.items():
+        for group, part in parts.items():
+            y, p = part.y.to_numpy(), part.p_a.to_numpy()
+            yield Reference(
+                f"n5000/fairlearn {key} {group}",
+                lambda measure=measure, y=y, p=p: measure(y, p).value,
+                expected[table_name][key][group],
+                EXACT,
+            )
 
 
 def clustered_references() -> Iterator[Reference]:
@@ -321,10 +363,17 @@ def clustered_references() -> Iterator[Reference]:
     yield Reference("clustered/wald", lambda: intervals().wald, (single["ci.bot"], single["ci.top"]), EXACT)
     t_limits = expected["obuchowski_logit_t"]["ci95_a"]
     yield Reference("clustered/logit t", lambda: limits(intervals().estimate), t_limits, EXACT)
-    difference = cache(lambda: discrimination.auroc_difference(y, a, b, patients))
-    yield Reference("clustered/pair", lambda: difference().estimate.value, pair["auc.AminusB"], EXACT)
-    yield Reference("clustered/pair se", lambda: difference().se, pair["auc.se.AminusB"], EXACT)
-    yield Reference("clustered/pair p", lambda: difference().p_value, pair["p.value"], EXACT)
+    yield from clustered_pair_references(y, (a, b), patients, pair)
+    in_class = expected["obuchowski_logit_t"]
+    yield Reference(
+        "clustered/patients per class",
+        lambda: patients_per_class(y, make_units(patients, y.size)),
+        (in_class["I10"], in_class["I01"]),
+        0,
+    )
+    naive = cache(lambda: calibration.brier(y, a))
+    se_naive = expected["brier"]["se_naive"]
+    yield Reference("clustered/brier naive se", lambda: half_width(naive()) / t_quantile(y.size - 1), se_naive, EXACT)
     precision = PY["clustered"]["average_precision_step_sklearn"]
     yield Reference("clustered/AP", lambda: discrimination.average_precision(y, a), precision, EXACT)
     yield from error_references("clustered", y, a, PY["clustered"]["ece"])
@@ -332,6 +381,26 @@ def clustered_references() -> Iterator[Reference]:
     yield from effective_n_references(y, a, patients, expected["wilson_neff_t_base_R"])
     yield from bootstrap_references(y, (a, b), patients, expected["cluster_bootstrap_R"])
     yield from patient_level_references(expected["patient_level"])
+
+
+def clustered_pair_references(
+    y: np.ndarray, models: tuple[np.ndarray, np.ndarray], patients: np.ndarray, pair: dict[str, Any]
+) -> Iterator[Reference]:
+    a, b = models
+    difference = cache(lambda: discrimination.auroc_difference(y, a, b, patients))
+    yield Reference("clustered/pair", lambda: difference().estimate.value, pair["auc.AminusB"], EXACT)
+    yield Reference("clustered/pair se", lambda: difference().se, pair["auc.se.AminusB"], EXACT)
+    yield Reference("clustered/pair p", lambda: difference().p_value, pair["p.value"], EXACT)
+    yield Reference(
+        "clustered/pair wald",
+        lambda: limits(difference().estimate),
+        (pair["ci.bot.AminusB"], pair["ci.top.AminusB"]),
+        EXACT,
+    )
+    second = cache(lambda: discrimination.auroc_intervals(y, b, patients))
+    yield Reference("clustered/second", lambda: second().estimate.value, pair["auc.B"], EXACT)
+    yield Reference("clustered/second variance", lambda: second().variance, pair["auc.var.B"], EXACT)
+    yield Reference("clustered/second wald", lambda: second().wald, (pair["ci.bot.B"], pair["ci.top.B"]), EXACT)
 
 
 def sandwich_references(y: np.ndarray, a: np.ndarray, patients: np.ndarray, expected: Any) -> Iterator[Reference]:
@@ -354,6 +423,13 @@ def effective_n_references(y: np.ndarray, a: np.ndarray, patients: np.ndarray, e
         yield Reference(f"clustered/{name}", lambda e=estimate: e().value, want["est"], EXACT)
         yield Reference(f"clustered/{name} Wilson", lambda e=estimate: limits(e()), want["ci95_wilson_neff_t"], EXACT)
         yield Reference(f"clustered/{name} patients", lambda e=estimate: e().n_patients, want["patients"], 0)
+        yield Reference(f"clustered/{name} images", lambda e=estimate: e().n, want["images"], 0)
+        yield Reference(
+            f"clustered/{name} n_eff",
+            lambda e=estimate: float(e().method.split("effective n ")[1].split(",")[0]),
+            want["n_eff"],
+            0.05,  # as rounded in the method's name
+        )
 
 
 def bootstrap_references(
@@ -433,9 +509,24 @@ def multiclass_references() -> Iterator[Reference]:
         other["calibration"]["relplot_smECE_top_label"],
         SMECE_TOLERANCE,
     )
+    yield from top_label_references(y, logits, other)
     yield from argmax_references(y, p.argmax(axis=1), other["argmax"])
     yield from multiclass_calibrator_references(y, logits, other)
     yield from conformal_references(y, logits, other)
+
+
+def top_label_references(y: np.ndarray, logits: np.ndarray, expected: Any) -> Iterator[Reference]:
+    temperature = expected["temperature"]
+    for stage, scale in (("before", 1.0), ("after", 1 / temperature["T_torch_lbfgs"])):
+
+        @cache
+        def binned(scale: float = scale) -> float:
+            p = softmax(logits * scale, axis=1)
+            right = (p.argmax(axis=1) == y).astype(int)
+            return calibration.ece(right, p.max(axis=1), bins="width", draws=1).estimate.value
+
+        want = temperature[stage]["test_top_label_ece_15"]
+        yield Reference(f"multiclass/top label ece {stage}", binned, want, TEMPERATURE_TOLERANCE)
 
 
 def argmax_references(y: np.ndarray, decided: np.ndarray, expected: dict[str, Any]) -> Iterator[Reference]:
@@ -485,6 +576,8 @@ def conformal_references(y: np.ndarray, logits: np.ndarray, expected: Any) -> It
         def sets(rule: Any = rule) -> np.ndarray:
             return decisions.prediction_sets(rule(), softmax(logits / temperature, axis=1))
 
+        crepes = expected["conformal"][key.replace("by_definition", "crepes")]
+        yield Reference(f"multiclass/{key} crepes", lambda s=sets: s().sum(axis=1).mean(), crepes["mean_size"], EXACT)
         qhat = want["qhat"] if by_class else [want["qhat"]] * 4
         yield Reference(f"multiclass/{key} limits", lambda rule=rule: rule().limits, qhat, EXACT)
         yield Reference(f"multiclass/{key} size", lambda sets=sets: sets().sum(axis=1).mean(), want["mean_size"], EXACT)

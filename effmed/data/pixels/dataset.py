@@ -18,7 +18,6 @@ from effmed.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pydicom.dataset import Dataset
 
@@ -194,7 +193,9 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Return the values of an element as numbers; empty where it is absent, empty or no number."""
     try:
         value = dataset.get(keyword)
-        values = [] if value is None or value == "" else [value] if isinstance(value, (int, float, str)) else list(value)
+        values = (
+            [] if value is None or value == "" else [value] if isinstance(value, (int, float, str)) else list(value)
+        )
         return [float(item) for item in values]
     except (TypeError, ValueError):
         return []

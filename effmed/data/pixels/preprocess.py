@@ -17,7 +17,7 @@ UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 6553
 
 
 class Preprocessing(BaseModel):
-    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same in training and prediction."""
+    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same whenever an image is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -37,6 +37,8 @@ Checked: TypeAlias = tuple[Integers, Floats, Units, Counts]
 N_ECE_BINS = 15
 N_GRID = 1024  # cells of the smoothed error: half a cell is far below any bandwidth found
 BISECTIONS = 14  # halvings of the bandwidth, to 6e-5
+N_DRAWS = 1000  # of truths for a null band: its 95 % quantile rests on the 50 largest
+N_CURVE_DRAWS = 200  # each refits a curve
 N_NULL_GROUPS = 2000  # of like probabilities in the null band of curve and decomposition; exact up to as many images
 E90_PERCENTILE = 90.0
 NULL_PERCENTILE = 95.0
@@ -60,7 +62,7 @@ class AgainstNull:
 
 
 def smece(
-    truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None, *, draws: int = 1000, seed: int = 0
+    truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None, *, draws: int = N_DRAWS, seed: int = 0
 ) -> AgainstNull:
     """Return the smooth calibration error beside its null band.
 
@@ -80,7 +82,7 @@ def ece(
     patients: Patients = None,
     *,
     bins: Literal["mass", "width"] = "mass",
-    draws: int = 1000,
+    draws: int = N_DRAWS,
     seed: int = 0,
 ) -> AgainstNull:
     """Return the expected calibration error over 15 bins beside its null band.
@@ -162,7 +164,7 @@ def _smooth_error(residual: Floats) -> Floats:
 
 
 def miscalibration(
-    truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None, *, draws: int = 1000, seed: int = 0
+    truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None, *, draws: int = N_DRAWS, seed: int = 0
 ) -> AgainstNull:
     """Return the miscalibration part of the Brier score (CORP) beside its null band."""
     truth, probability, units, counts = checked_probability(truth, probability, patients)
@@ -182,7 +184,7 @@ def miscalibration(
 
 
 def curve_errors(
-    truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None, *, draws: int = 200, seed: int = 0
+    truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None, *, draws: int = N_CURVE_DRAWS, seed: int = 0
 ) -> dict[str, AgainstNull]:
     """Return ``ici`` and ``e90``, the mean and 90th percentile of |calibration curve - p|, beside their null bands."""
     curve = calibration_curve(truth, logits, patients)

@@ -12,6 +12,7 @@ from scipy.optimize import isotonic_regression
 from scipy.special import gammaincinv, log_expit, log_softmax, xlogy
 
 from effmed.evaluate.intervals import (
+    N_REPLICATES,
     UPPER_TAIL,
     Counts,
     Estimate,
@@ -42,7 +43,7 @@ def observed_expected(
     probability: NDArray[Any],
     patients: Patients = None,
     *,
-    replicates: int = 2000,
+    replicates: int = N_REPLICATES,
     seed: int = 0,
 ) -> Estimate:
     """Return observed / expected events: 1 when calibrated in the large, less when risk is overestimated.
@@ -86,7 +87,7 @@ def scaled_brier(
     probability: NDArray[Any],
     patients: Patients = None,
     *,
-    replicates: int = 2000,
+    replicates: int = N_REPLICATES,
     seed: int = 0,
 ) -> Estimate:
     """Return 1 - Brier / (prevalence (1 - prevalence)): 1 best, 0 like the prevalence for all, below 0 worse."""

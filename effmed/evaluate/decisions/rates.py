@@ -11,6 +11,7 @@ from scipy.special import bdtr, expit, logit
 
 from effmed.errors import DataError
 from effmed.evaluate.intervals import (
+    N_REPLICATES,
     Counts,
     Estimate,
     Floats,
@@ -221,7 +222,7 @@ def kappa_quadratic(
     patients: Patients = None,
     *,
     n_classes: int,
-    replicates: int = 2000,
+    replicates: int = N_REPLICATES,
     seed: int = 0,
 ) -> Estimate:
     """Return Cohen's kappa with quadratic weights: agreement beyond chance of ordinal grades, at most 1."""

@@ -24,6 +24,8 @@ from effmed.evaluate.intervals import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MISS_FRACTION = 0.1  # the convention of the literature on prediction sets
+
 
 class SetRule(BaseModel):
     """Which classes are kept: those whose 1 - probability is at most the class's limit.
@@ -51,7 +53,7 @@ def fit_sets(
     truth: NDArray[Any],
     probability: NDArray[Any],
     *,
-    miss_fraction: float = 0.1,
+    miss_fraction: float = MISS_FRACTION,
     by_class: bool = True,
     chosen_on: str = "val",
 ) -> SetRule:

@@ -25,6 +25,7 @@ from effmed.evaluate.intervals import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+N_MEASURES = 3
 MAX_FPR = 0.1  # of the partial AUROC: the range in which a screening test works
 
 
@@ -74,7 +75,7 @@ def ranking_measures(ranking: Ranking, ordered: Integers, max_fpr: float = MAX_F
     n_positive = int(true[-1]) if true.size else 0
     n_negative = int(called[-1]) - n_positive
     if n_positive == 0 or n_negative == 0:
-        return np.full(3, np.nan)
+        return np.full(N_MEASURES, np.nan)
     before, after = called[ranking.starts] - (true - steps), called[ranking.ends] - true
     area = 1 - (steps * (before + after)).sum() / (2 * n_positive * n_negative)
     partial = _partial_area(steps / n_positive, before / n_negative, after / n_negative, max_fpr)

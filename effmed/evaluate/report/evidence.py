@@ -121,12 +121,9 @@ def make_evidence(predictions: Predictions, context: ReportContext, settings: Re
     readable = predictions.readable
     known = readable.labelled
     if len(known) == 0:
-        kind = "readable" if readable.has_truth or len(readable) else "unreadable or missing"
         problem = (
-            f"no image has both a probability and a truth: {len(predictions)} rows, {len(readable)} of them readable"
+            f"no image has both a probability and a truth: of {len(predictions)} rows {len(readable)} are readable"
         )
-        if kind == "readable":
-            problem = f"the truth of none of {len(readable)} readable images is known"
         raise DataError(problem, hint="name the column of the true class: --set columns.truth=COLUMN")
     logits: dict[Stage, Floats] = {"raw": known.logits, "calibrated": _calibrated(known, context)}
     return Evidence(known.truth, logits, known.patients, known.classes, _called(known, context), settings)
@@ -146,7 +143,7 @@ def _calibrated(predictions: Predictions, context: ReportContext) -> Floats:
 def _called(predictions: Predictions, context: ReportContext) -> Integers | None:
     classes = predictions.classes
     if len(classes) > 2:
-        return predictions.probability.argmax(axis=1)
+        return np.asarray(predictions.probability.argmax(axis=1), dtype=np.int64)
     if context.operating_points:
         point = context.operating_points[0]
         if point.class_name not in classes:

@@ -130,7 +130,7 @@ def _summary(evidence: Evidence, context: ReportContext, measured: list[Measured
     basis += "" if patients is None else f" of {count_text(patients, 'patient')}"
     what = f"AUROC for {main.class_name!r}" if evidence.is_binary else "Macro-averaged AUROC"
     if evidence.is_binary:
-        basis += f", {estimate.n_events} of them {main.class_name!r}"
+        basis += f", {estimate.n_events:,} of them {main.class_name!r}"
     where = f"on {basis} ({context.split})"
     if estimate.value is None:
         return f"{what} could not be estimated {where}: {estimate.reason}."
@@ -156,21 +156,27 @@ def _size_warnings(evidence: Evidence, measured: list[Measured]) -> list[str]:
         for name, count in zip(evidence.classes, n, strict=True)
         if count == 0
     ]
-    rarer = min(evidence.classes, key=lambda name: n[evidence.classes.index(name)])
+    rarest = min(n[n > 0])
     if n.min() < FEW_EVENTS:
-        text = f"Few events: {count_text(int(n.min()), 'image')} of class {rarer!r}, fewer than {FEW_EVENTS}: "
+        name = evidence.classes[n.tolist().index(rarest)]
+        text = f"Few events: {count_text(int(rarest), 'image')} of class {name!r}, fewer than {FEW_EVENTS}: "
         found.append(text + "calibration estimates imprecise (Snell 2021).")
-    highest = [each for each in measured if each.name == "auroc" and (each.estimate.value or 0) >= HIGH_AUROC]
+    return found + _few_cases(measured)
+
+
+def _few_cases(measured: list[Measured]) -> list[str]:
+    """Name the classes whose AUROC is too high, from too few images, for its reported interval to be trusted."""
+    high = [each for each in measured if each.name == "auroc" and each.estimate.low is not None]
     few = [
-        each for each in highest if min(each.estimate.n_events, each.estimate.n - each.estimate.n_events) < FEW_IMAGES
+        repr(each.class_name)
+        for each in high
+        if (each.estimate.value or 0) >= HIGH_AUROC
+        and min(each.estimate.n_events, each.estimate.n - each.estimate.n_events) < FEW_IMAGES
     ]
-    if few:
-        names = ", ".join(repr(each.class_name) for each in few)
-        found.append(
-            f"Few cases: an AUROC of {HIGH_AUROC} or more for {names} rests on fewer than {FEW_IMAGES} images of a "
-            "class: read the outermost limits in the table of AUROC intervals."
-        )
-    return found
+    if not few:
+        return []
+    basis = f"for {', '.join(few)} rests on fewer than {FEW_IMAGES} images of a class"
+    return [f"Few cases: an AUROC of {HIGH_AUROC} or more {basis}: read the outermost limits beside its interval."]
 
 
 def _origin_warnings(evidence: Evidence, context: ReportContext) -> list[str]:

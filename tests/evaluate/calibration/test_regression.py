@@ -104,3 +104,10 @@ def test_a_start_far_from_the_optimum_still_converges() -> None:
     far = fit_logistic(np.column_stack([np.ones(200), logits]), truth.astype(float), offset=30 * logits + 20)
     near = fit_logistic(np.column_stack([np.ones(200), logits]), truth.astype(float))
     np.testing.assert_allclose(far.coefficients, near.coefficients - (20, 30), atol=1e-6)
+
+
+def test_the_method_names_variance_and_degrees_of_freedom() -> None:
+    truth, logits = made(60)
+    assert slope(truth, logits).method == "logistic regression, Wald"
+    clustered = slope(truth, logits, np.arange(60) // 2).method
+    assert clustered == "logistic regression, sandwich by patient, t(29)"

@@ -26,11 +26,13 @@ rows = st.lists(st.tuples(st.integers(0, 1), st.floats(0.01, 0.99)), min_size=2,
 Rows = tuple[np.ndarray, np.ndarray]
 
 
+@settings(deadline=None)
 @given(rows)
 def test_brier_equals_scikit_learn(drawn: Rows) -> None:
     assert brier(*drawn).value == pytest.approx(metrics.brier_score_loss(*drawn))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_log_loss_equals_scikit_learn(drawn: Rows) -> None:
     truth, probability = drawn
@@ -45,6 +47,7 @@ def test_scaled_brier_equals_scikit_learn(drawn: Rows) -> None:
     assert scaled_brier(*drawn, replicates=5).value == pytest.approx(metrics.d2_brier_score(*drawn))
 
 
+@settings(deadline=None)
 @given(rows, st.sampled_from(["brier", "log"]))
 def test_the_parts_of_a_score_add_up_to_it(drawn: Rows, score: str) -> None:
     truth, probability = drawn
@@ -54,6 +57,7 @@ def test_the_parts_of_a_score_add_up_to_it(drawn: Rows, score: str) -> None:
     assert parts.miscalibration - parts.discrimination + parts.uncertainty == pytest.approx(whole.value)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_no_part_of_a_score_is_negative(drawn: Rows) -> None:
     assume(0 < drawn[0].sum() < drawn[0].size)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -31,6 +31,7 @@ def all_rates(truth: np.ndarray, probability: np.ndarray) -> list[tuple[float, f
     return [rates(truth, probability >= each) for each in (*np.unique(probability), 2.0)]
 
 
+@settings(deadline=None)
 @given(rows, st.floats(0, 1))
 def test_the_sensitivity_is_reached_at_the_best_specificity(drawn: Rows, value: float) -> None:
     assume(0 < drawn[0].sum() < drawn[0].size)
@@ -39,6 +40,7 @@ def test_the_sensitivity_is_reached_at_the_best_specificity(drawn: Rows, value: 
     assert point.specificity == pytest.approx(max(spec for sens, spec in all_rates(*drawn) if sens >= value))
 
 
+@settings(deadline=None)
 @given(rows, st.floats(0, 1))
 def test_the_specificity_is_reached_at_the_best_sensitivity(drawn: Rows, value: float) -> None:
     assume(0 < drawn[0].sum() < drawn[0].size)
@@ -47,6 +49,7 @@ def test_the_specificity_is_reached_at_the_best_sensitivity(drawn: Rows, value: 
     assert point.sensitivity == pytest.approx(max(sens for sens, spec in all_rates(*drawn) if spec >= value))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_youden_has_the_largest_sum(drawn: Rows) -> None:
     assume(0 < drawn[0].sum() < drawn[0].size)
@@ -54,6 +57,7 @@ def test_youden_has_the_largest_sum(drawn: Rows) -> None:
     assert point.sensitivity + point.specificity == pytest.approx(max(map(sum, all_rates(*drawn))))
 
 
+@settings(deadline=None)
 @given(rows, st.sampled_from([0.1, 0.3, 0.5, 0.8]))
 def test_net_benefit_is_the_largest(drawn: Rows, value: float) -> None:
     truth, probability = drawn

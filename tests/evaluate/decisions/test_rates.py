@@ -20,6 +20,7 @@ rows = st.lists(st.tuples(st.integers(0, 1), st.booleans()), min_size=2, max_siz
 Rows = tuple[np.ndarray, np.ndarray]
 
 
+@settings(deadline=None)
 @given(rows)
 def test_the_table_equals_scikit_learn(drawn: Rows) -> None:
     table = decisions.two_by_two(*drawn)
@@ -126,11 +127,13 @@ def test_without_a_class_there_is_no_npv_at_any_prevalence() -> None:
     assert decisions.npv_at_prevalence(np.zeros(20), CALLED, 0.1).status == "not_estimable"
 
 
+@settings(deadline=None)
 @given(rows)
 def test_accuracy_equals_scikit_learn(drawn: Rows) -> None:
     assert decisions.accuracy(*drawn).value == pytest.approx(metrics.accuracy_score(*drawn))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_balanced_accuracy_equals_scikit_learn(drawn: Rows) -> None:
     truth, called = drawn
@@ -176,3 +179,16 @@ def test_the_bootstrap_interval_holds_kappa() -> None:
 
 def test_one_grade_has_no_kappa() -> None:
     assert decisions.kappa_quadratic(np.ones(3, int), np.ones(3, int), n_classes=3).status == "not_estimable"
+
+
+def test_balanced_accuracy_has_the_error_of_two_independent_shares() -> None:
+    estimate = decisions.balanced_accuracy(TRUTH, CALLED)
+    variance = (0.75 * 0.25 / 8 + 0.75 * 0.25 / 12) / 4 * 20 / 19
+    assert estimate.high - estimate.value == pytest.approx(2.093024054 * variance**0.5)
+
+
+def test_the_clustered_likelihood_ratio_has_the_t_quantile_of_patients() -> None:
+    truth, called = np.repeat(TRUTH, 5), np.repeat(CALLED, 5)
+    estimate = decisions.lr_positive(truth, called, np.repeat(np.arange(20), 5))
+    variance = ((1 - 6 / 8) / 6 + (1 - 3 / 12) / 3) * 20 / 19
+    assert np.log(estimate.high / estimate.value) == pytest.approx(2.093024054 * variance**0.5)

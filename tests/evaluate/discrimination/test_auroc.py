@@ -22,6 +22,7 @@ def made(n: int = 60, *, seed: int = 0, shift: float = 1.0) -> Rows:
     return truth, rng.normal(size=n) + shift * truth
 
 
+@settings(deadline=None)
 @given(rows)
 def test_auroc_equals_scikit_learn_with_ties(drawn: Rows) -> None:
     truth, logits = drawn
@@ -29,6 +30,7 @@ def test_auroc_equals_scikit_learn_with_ties(drawn: Rows) -> None:
     assert auroc(truth, logits).value == pytest.approx(roc_auc_score(truth, logits), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_auroc_is_invariant_under_monotone_maps(drawn: Rows) -> None:
     truth, logits = drawn
@@ -36,6 +38,7 @@ def test_auroc_is_invariant_under_monotone_maps(drawn: Rows) -> None:
     assert auroc(truth, logits) == auroc(truth, mapped)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_turning_the_logits_around_turns_the_auroc_around(drawn: Rows) -> None:
     truth, logits = drawn
@@ -43,6 +46,7 @@ def test_turning_the_logits_around_turns_the_auroc_around(drawn: Rows) -> None:
     assert auroc(truth, -logits).value == pytest.approx(1 - auroc(truth, logits).value, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_the_interval_holds_the_auroc_and_stays_within_0_and_1(drawn: Rows) -> None:
     estimate = auroc(*drawn)
@@ -50,7 +54,7 @@ def test_the_interval_holds_the_auroc_and_stays_within_0_and_1(drawn: Rows) -> N
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(rows)
 def test_the_order_of_rows_does_not_matter(drawn: Rows) -> None:
     truth, logits = drawn
@@ -66,7 +70,7 @@ def delong_variance(truth: np.ndarray, logits: np.ndarray) -> float:
     return wins.mean(axis=1).var(ddof=1) / positives.size + wins.mean(axis=0).var(ddof=1) / negatives.size
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(rows)
 def test_one_image_per_patient_makes_obuchowski_delong(drawn: Rows) -> None:
     truth, logits = drawn
@@ -142,6 +146,7 @@ def test_the_wald_interval_stays_within_1() -> None:
     assert auroc_intervals(truth, logits).wald[1] == 1.0
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(2, 200), st.integers(2, 200))
 def test_newcombe_holds_the_value(value: float, n_positive: int, n_negative: int) -> None:
     low, high = newcombe_interval(value, n_positive, n_negative)

@@ -108,3 +108,11 @@ def test_the_micro_average_refuses_another_number_of_patients() -> None:
     truth, probability = made()
     with pytest.raises(DataError, match="3 patients for 120 images"):
         micro_auroc(np.eye(3, dtype=int)[truth], probability, np.arange(3))
+
+
+def test_images_of_a_patient_count_once_in_the_macro_average() -> None:
+    truth, probability = made()
+    members = np.eye(3, dtype=int)[truth]
+    once = macro_auroc(members, probability)
+    again = macro_auroc(np.repeat(members, 3, axis=0), np.repeat(probability, 3, axis=0), np.repeat(np.arange(120), 3))
+    assert (again.low, again.high) == (pytest.approx(once.low), pytest.approx(once.high))

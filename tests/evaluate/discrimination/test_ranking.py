@@ -22,7 +22,7 @@ def whole(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(rows)
 def test_weighted_measures_equal_scikit_learn_with_ties(drawn: Rows) -> None:
     truth, logits, weights = whole(drawn[0]), drawn[1], whole(drawn[2])
@@ -37,6 +37,7 @@ def test_weighted_measures_equal_scikit_learn_with_ties(drawn: Rows) -> None:
     assert partial == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_replicates_without_a_class_are_undefined(drawn: Rows) -> None:
     truth, logits = whole(drawn[0]), drawn[1]

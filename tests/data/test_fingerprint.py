@@ -1,0 +1,137 @@
+"""The fingerprint: counts that add up, grey levels as they are, and nobody's name."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from effmed.data.fingerprint import Fingerprint, make_fingerprint
+from effmed.data.medmnist import read_npz_manifest
+from effmed.data.records import Unreadable
+from effmed.errors import RecipeError
+from effmed.recipe import DataSettings
+from tests import make
+
+SETTINGS = DataSettings()
+
+
+def divided():
+    manifest = make.manifest(
+        labels=["a", "b", "a", "a", "b"],
+        patients=["p", "p", "q", "r", "s"],
+        splits=["train", "train", "train", "val", "test"],
+    )
+    study = ["1", "1", "2", None, None]
+    columns = {"rows": [10, 20, 30, 40, 50], "columns": [5, 5, 5, 5, 6], "bits": [8, 8, 12, 12, 16], "study": study}
+    return manifest.with_frame(
+        manifest.frame.assign(
+            **columns,
+            colour=[True, False, False, False, False],
+            view=["PA", "PA", "AP", None, None],
+            modality="DX",
+            photometric="MONOCHROME2",
+            syntax="1.2",
+        )
+    )
+
+
+def test_images_patients_and_studies_are_counted():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert (found.n_images, found.n_patients, found.n_studies) == (5, 4, 2)
+
+
+def test_unknown_patients_are_none_and_not_zero():
+    manifest = divided()
+    nobody = manifest.with_frame(manifest.frame.assign(patient=pd.array([pd.NA] * 5, dtype="string")))
+    assert make_fingerprint(nobody, SETTINGS).n_patients is None
+
+
+def test_images_per_class_are_in_the_order_of_the_classes():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert list(found.images_per_class.items()) == [("a", 3), ("b", 2)]
+
+
+def test_images_per_class_of_train_leave_the_other_splits_out():
+    assert make_fingerprint(divided(), SETTINGS).train_images_per_class == {"a": 2, "b": 1}
+
+
+def test_before_the_division_all_images_count_as_train():
+    found = make_fingerprint(make.manifest(labels=["a", "b", "b"]), SETTINGS)
+    assert found.train_images_per_class == {"a": 1, "b": 2}
+
+
+def test_every_split_has_its_images_and_patients():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert found.images_per_split == {"train": 3, "val": 1, "test": 1}
+    assert found.patients_per_split == {"train": 2, "val": 1, "test": 1}
+
+
+def test_patients_in_two_splits_are_counted():
+    manifest = make.manifest(labels=["a", "b"], patients=["p", "p"], splits=["train", "test"])
+    assert make_fingerprint(manifest, SETTINGS).shared_patients == 1
+
+
+def test_sizes_are_smallest_median_and_largest():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert (found.height_px, found.width_px) == ((10, 30, 50), (5, 5, 6))
+
+
+def test_bits_and_attributes_are_counted_by_value():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert (found.bits, found.view, found.modality) == ({"8": 2, "12": 2, "16": 1}, {"PA": 2, "AP": 1}, {"DX": 5})
+
+
+def test_the_share_of_colour_images_is_told():
+    assert make_fingerprint(divided(), SETTINGS).colour_fraction == 0.2
+
+
+def test_unreadable_files_are_counted():
+    manifest = divided()
+    damaged = type(manifest)(
+        manifest.root, manifest.frame, manifest.classes, (Unreadable("x.png", 0, "damaged", "copy it"),)
+    )
+    assert make_fingerprint(damaged, SETTINGS).unreadable == 1
+
+
+def test_grey_levels_are_shares_of_the_full_range(tmp_path):
+    make.png(tmp_path / "0.png", size=(300, 300), bits=16)
+    found = make_fingerprint(make.manifest(labels=["a"], root=tmp_path), SETTINGS).intensity_percentiles
+    assert list(found) == ["p1", "p25", "p50", "p75", "p99"]
+    np.testing.assert_allclose(list(found.values()), [0.01, 0.25, 0.5, 0.75, 0.99], atol=0.05)
+
+
+def test_grey_levels_come_from_a_medmnist_file_too(tmp_path):
+    make.npz(tmp_path / "data.npz", size=(28, 28))
+    found = make_fingerprint(read_npz_manifest(tmp_path / "data.npz"), SETTINGS)
+    assert 0.4 < found.intensity_percentiles["p50"] < 0.6
+
+
+def test_images_that_cannot_be_decoded_leave_no_grey_levels():
+    assert make_fingerprint(divided(), SETTINGS).intensity_percentiles == {}
+
+
+def test_a_manifest_without_images_has_a_fingerprint():
+    manifest = make.manifest(labels=[])
+    found = make_fingerprint(manifest, SETTINGS)
+    assert (found.n_images, found.height_px, found.intensity_percentiles) == (0, (0, 0, 0), {})
+
+
+def test_a_window_that_is_none_is_the_recipes_fault(tmp_path):
+    make.dicom(tmp_path / "0.png")
+    with pytest.raises(RecipeError, match="wide"):
+        make_fingerprint(make.manifest(labels=["a"], root=tmp_path), DataSettings(window="wide"))
+
+
+def test_no_path_and_no_patient_is_in_it():
+    manifest = make.manifest(labels=["a", "b"], patients=["DOE^JANE", "ROE^JIM"])
+    text = make_fingerprint(manifest, SETTINGS).model_dump_json()
+    assert "DOE" not in text
+    assert ".png" not in text
+
+
+def test_it_comes_back_from_json_as_it_was():
+    found = make_fingerprint(divided(), SETTINGS)
+    assert Fingerprint.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_digest_is_the_manifests():
+    assert make_fingerprint(divided(), SETTINGS).manifest_digest == divided().digest()

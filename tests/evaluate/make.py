@@ -1,0 +1,109 @@
+"""Builders for the tests of predictions and reports."""
+
+import numpy as np
+import pandas as pd
+
+from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
+from effmed.evaluate.decisions import OperatingPoint
+from effmed.evaluate.predictions import make_predictions
+from effmed.evaluate.report import ReportContext
+
+
+def calibrator(n_outputs=1, **changes):
+    """Platt's for two classes, bias-corrected temperature for more; fitted on val."""
+    values = {
+        "method": "platt" if n_outputs == 1 else "bias-corrected-temperature",
+        "scale": 0.7,
+        "bias": (0.2,) * n_outputs,
+        "prior_shift": (0.0,) * n_outputs,
+        "fitted_on": "val",
+        "n": 120,
+        "n_events": 40,
+        "reason": "",
+    }
+    return Calibrator(**(values | changes))
+
+
+def identity(n_outputs=1, reason=""):
+    """Takes probabilities as they are."""
+    return calibrator(n_outputs, method="none", scale=1.0, bias=(0.0,) * n_outputs, fitted_on="", reason=reason)
+
+
+def point(class_name="opacity", threshold=0.4, **changes):
+    """An operating point chosen on val."""
+    values = {
+        "class_name": class_name,
+        "threshold": threshold,
+        "rule": "sensitivity >= 0.9",
+        "chosen_on": "val",
+        "n": 120,
+        "n_events": 40,
+        "exploratory": False,
+        "digest": "0" * 64,
+        "sensitivity": 0.9,
+        "specificity": 0.7,
+    }
+    return OperatingPoint(**(values | changes))
+
+
+def context(n_outputs=1, **changes):
+    """A report context of a run's own test split."""
+    values = {
+        "run": "xrays-b0-1",
+        "variant": "b0",
+        "split": "test",
+        "calibrator": calibrator(n_outputs),
+        "operating_points": (point(),) if n_outputs == 1 else (),
+        "facts": {"network": "tf_efficientnet_b0"},
+    }
+    return ReportContext(**(values | changes))
+
+
+def frame(labels, **columns):
+    """A manifest's frame with two images per patient."""
+    n = len(labels)
+    values = {
+        "image": [f"secret/{row}.dcm" for row in range(n)],
+        "frame": 0,
+        "patient": [f"PAT-{row // 2}" for row in range(n)],
+        "study": None,
+        "label": labels,
+        "rows": 512,
+    }
+    return pd.DataFrame(values | columns)
+
+
+def binary(n=60, seed=0, failures=None, logits=None, point=point, calibrator=calibrator, **columns):
+    """Predictions of (clear, opacity), a third of them opacity."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 3 == 0
+    labels = np.where(truth, "opacity", "clear")
+    values = rng.normal(np.where(truth, 1.0, -1.0), 1.2)[:, None] if logits is None else logits
+    return make_predictions(
+        frame(columns.pop("label", labels), **columns),
+        ("clear", "opacity"),
+        values,
+        calibrator=calibrator(),
+        operating_point=point() if point else None,
+        failures=failures or {},
+    )
+
+
+def several(n=90, seed=0, classes=("a", "b", "c"), labels=None, **columns):
+    """Predictions of several classes in turn."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % len(classes) if labels is None else labels
+    logits = np.eye(len(classes))[truth] * 1.5 + rng.normal(size=(n, len(classes)))
+    return make_predictions(
+        frame([classes[number] for number in truth], **columns),
+        classes,
+        logits,
+        calibrator=calibrator(len(classes)),
+        operating_point=None,
+        failures={},
+    )
+
+
+def calibrated(logits, n_outputs=1):
+    """The probabilities of the builder's calibrator."""
+    return probabilities(calibrate(calibrator(n_outputs), logits))

@@ -1,0 +1,319 @@
+"""One story on made radiographs: inspect → train → evaluate → predict, and what happens when something is wrong."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from effmed import workflows
+from effmed.cli.app import app
+from effmed.errors import BundleError, DataError, EffmedError, RecipeError
+from effmed.learn.bundle import read_bundle, weights_digest
+from effmed.run import Run
+from effmed.workflows.catalogue import find_recipe
+from effmed.workflows.scoring import make_context
+from effmed.workflows.values import Training
+
+RUNNER = CliRunner()
+SMALL = ("model.weights=none", "model.image_size=32", "train.epochs=2", "train.threads=1", "train.batch_size=8")
+VARIANT = "timm:test_efficientnet"
+
+
+def picture(path, *, sick, seed):
+    """Noise, with a bright square at a varying place when sick."""
+    chance = np.random.default_rng(seed)
+    pixels = chance.integers(0, 100, (40, 48)).astype(np.uint8)
+    if sick:
+        row, column = chance.integers(4, 24, 2)
+        pixels[row : row + 12, column : column + 12] += 130
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+
+
+@pytest.fixture(scope="session")
+def xrays(tmp_path_factory):
+    """30 patients, some with two images, in class folders."""
+    root = tmp_path_factory.mktemp("xrays")
+    for k in range(30):
+        for i in range(1 + k % 2):
+            name = "opacity" if k % 3 == 0 else "clear"
+            picture(root / name / f"p{k:02d}_{i}.png", sick=name == "opacity", seed=10 * k + i)
+    return root
+
+
+def training(data, folder, *settings, labels=None):
+    recipe = find_recipe(None, [*SMALL, "data.patient_pattern=(p[0-9]+)_", *settings])
+    return Training(VARIANT, data, labels, recipe, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(xrays, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    workflows.train(training(xrays, folder))
+    return Run(folder)
+
+
+def test_a_run_holds_everything_and_the_marker(tiny_run):
+    names = {path.name for path in tiny_run.folder.iterdir()}
+    wanted = "recipe.yaml fingerprint.json plan.json manifest.csv environment.json history.jsonl bundle predictions"
+    assert names >= {*wanted.split(), "report.json", "report.html", "done.json"}
+    assert "last" not in names
+    assert tiny_run.is_complete
+
+
+def test_no_patient_stands_in_two_splits(tiny_run):
+    manifest = pd.read_csv(tiny_run.manifest)
+    assert (manifest.groupby("patient")["split"].nunique() == 1).all()
+    assert json.loads(tiny_run.fingerprint.read_text())["shared_patients"] == 0
+
+
+def test_the_bundle_names_no_patient_and_no_file(tiny_run):
+    text = "".join(path.read_text() for path in (tiny_run.bundle / "bundle.json", tiny_run.bundle / "CARD.md"))
+    assert not re.search(r"p\d\d(_|\b)|\.png", text)
+    assert {path.name for path in tiny_run.bundle.iterdir()} == {"weights.safetensors", "bundle.json", "CARD.md"}
+
+
+def test_the_report_names_no_patient_and_no_file(tiny_run):
+    text = (tiny_run.folder / "report.json").read_text() + (tiny_run.folder / "report.html").read_text()
+    assert ".png" not in text
+    assert not re.search(r"\bp\d\d\b", text)
+
+
+def test_the_same_seed_gives_the_same_weights(xrays, tiny_run, tmp_path):
+    workflows.train(training(xrays, tmp_path / "again"))
+    first, second = (json.loads(run.done.read_text()) for run in (tiny_run, Run(tmp_path / "again")))
+    assert first["weights_sha256"] == second["weights_sha256"]
+
+
+def test_the_history_has_a_line_per_epoch(tiny_run):
+    lines = [json.loads(line) for line in tiny_run.history.read_text().splitlines()]
+    assert [line["number"] for line in lines] == [1, 2]
+
+
+def test_calibrator_and_operating_point_come_from_val(tiny_run):
+    bundle = read_bundle(tiny_run.bundle)
+    manifest = pd.read_csv(tiny_run.manifest)
+    n_val = int((manifest["split"] == "val").sum())
+    assert (bundle.operating_point.chosen_on, bundle.operating_point.n) == ("val", n_val)
+    assert bundle.sheet.classes == ("clear", "opacity")
+
+
+def test_evaluating_again_gives_the_same_report(tiny_run):
+    report = workflows.evaluate(tiny_run.folder, find_recipe(None, []), data=None, labels=None)
+    assert report.model_dump(mode="json", by_alias=True) == json.loads(tiny_run.report.read_text())
+
+
+def test_the_predictions_table_can_be_judged_without_the_run(tiny_run):
+    report = workflows.evaluate_table(tiny_run.predictions("test"), find_recipe(None, []))
+    assert "auroc" in {metric.name for metric in report.metrics}
+
+
+def test_prediction_gives_the_test_split_its_logits_again(tiny_run, xrays, tmp_path):
+    settings = find_recipe(None, ["data.patient_pattern=(p[0-9]+)_"])
+    scored = workflows.predict(tiny_run.folder, xrays, tmp_path / "s.parquet", settings)
+    found = pd.read_parquet(tmp_path / "s.parquet").set_index("image")
+    known = pd.read_parquet(tiny_run.predictions("test")).set_index("image")
+    both = found.loc[known.index]
+    assert scored.n_ok == 45
+    assert np.allclose(both["logit_opacity"], known["logit_opacity"], atol=1e-4)
+    assert (both["decision"] == known["decision"]).mean() > 0.9
+
+
+def test_an_image_has_the_same_logit_whatever_stands_beside_it(tiny_run, xrays, tmp_path):
+    alone = tmp_path / "alone"
+    picture(alone / "p00_0.png", sick=True, seed=0)
+    workflows.predict(tiny_run.bundle, alone, tmp_path / "one.csv", find_recipe(None, []))
+    workflows.predict(tiny_run.bundle, xrays, tmp_path / "all.csv", find_recipe(None, []))
+    one = pd.read_csv(tmp_path / "one.csv").set_index("image").loc["p00_0.png", "logit_opacity"]
+    every = pd.read_csv(tmp_path / "all.csv").set_index("image").loc["opacity/p00_0.png", "logit_opacity"]
+    assert one == every
+
+
+def test_an_unreadable_image_is_a_row_with_a_reason_and_exit_code_3(tiny_run, tmp_path):
+    picture(tmp_path / "new" / "p90_0.png", sick=True, seed=1)
+    whole = (tmp_path / "new" / "p90_0.png").read_bytes()
+    (tmp_path / "new" / "p91_0.png").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "scores.csv"
+    arguments = ["predict", str(tiny_run.folder), "--data", str(tmp_path / "new"), "--out", str(out)]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 3
+    table = pd.read_csv(out).set_index("image")
+    assert table.loc["p91_0.png", "status"] == "unreadable"
+    assert table.loc["p91_0.png", "reason"]
+    assert pd.isna(table.loc["p91_0.png", "probability_opacity"])
+    assert table.loc["p90_0.png", "status"] == "ok"
+
+
+def test_an_external_set_is_evaluated_with_the_same_network(tiny_run, xrays):
+    settings = find_recipe(None, ["data.patient_pattern=(p[0-9]+)_"])
+    report = workflows.evaluate(tiny_run.folder, settings, data=xrays, labels=None)
+    assert report.data.n_evaluated == 45
+    assert report.data.split.startswith("external")
+
+
+def test_other_classes_than_the_bundles_are_refused(tiny_run, tmp_path):
+    for k in range(4):
+        picture(tmp_path / "ill" / f"p{k}_0.png", sick=True, seed=k)
+        picture(tmp_path / "well" / f"p{k + 4}_0.png", sick=False, seed=k)
+    settings = find_recipe(None, ["data.one_image_per_patient=true"])
+    with pytest.raises(BundleError, match="does not know: ill, well"):
+        workflows.evaluate(tiny_run.folder, settings, data=tmp_path, labels=None)
+
+
+def test_an_interrupted_training_is_resumed_to_the_same_weights(xrays, tiny_run, tmp_path, monkeypatch):
+    import effmed.workflows.training as module
+
+    write = module.write_checkpoint
+
+    def interrupt(folder, state, best):
+        write(folder, state, best)
+        if state.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        workflows.train(training(xrays, tmp_path / "run"))
+    monkeypatch.setattr(module, "write_checkpoint", write)
+    result = RUNNER.invoke(app, ["train", "--resume", "--run", str(tmp_path / "run"), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["run"] == str(tmp_path / "run")
+    first, second = (json.loads(run.done.read_text()) for run in (tiny_run, Run(tmp_path / "run")))
+    assert first["weights_sha256"] == second["weights_sha256"]
+
+
+def test_a_training_that_stops_before_its_first_epoch_leaves_nothing(xrays, tmp_path, monkeypatch):
+    import effmed.workflows.training as module
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        workflows.train(training(xrays, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_complete_run_is_not_resumed(tiny_run):
+    with pytest.raises(BundleError, match="complete already"):
+        workflows.resume(tiny_run.folder)
+
+
+def test_images_that_fail_to_decode_are_left_out_when_allowed(xrays, tmp_path):
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(xrays, data)
+    victim = data / "clear" / "p01_1.png"
+    victim.write_bytes(victim.read_bytes()[:-400])
+    with pytest.raises(DataError, match=r"p01_1\.png") as caught:
+        workflows.train(training(data, tmp_path / "run"))
+    assert "max_unreadable_fraction" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+    workflows.train(training(data, tmp_path / "run", "data.max_unreadable_fraction=0.1"))
+    assert "p01_1.png" not in (tmp_path / "run" / "manifest.csv").read_text()
+
+
+def test_three_classes_from_a_label_table(tmp_path):
+    rows = []
+    for k in range(36):
+        name = ("a", "b", "c")[k % 3]
+        picture(tmp_path / "images" / f"{k:02d}.png", sick=name != "a", seed=k)
+        rows.append({"path": f"images/{k:02d}.png", "label": name, "patient_id": f"q{k}", "sex": "F" if k % 2 else "M"})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    recipe = find_recipe(None, [*SMALL, "imbalance.method=weights"])
+    run = tmp_path / "run"
+    workflows.train(Training(VARIANT, tmp_path, tmp_path / "labels.csv", recipe, run))
+    report = json.loads((run / "report.json").read_text())
+    assert {metric["class"] for metric in report["metrics"] if metric["name"] == "auroc"} == {"a", "b", "c"}
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(xrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sets = [part for setting in (*SMALL, "data.patient_pattern=(p[0-9]+)_") for part in ("--set", setting)]
+    result = RUNNER.invoke(app, ["train", "--variant", VARIANT, "--data", str(xrays), "--dry-run", *sets])
+    assert result.exit_code == 0
+    assert "model.image_size" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_shows_counts_and_what_blocks_training(xrays):
+    result = RUNNER.invoke(app, ["inspect", str(xrays), "--json"])
+    found = json.loads(result.stdout)
+    assert (found["n_images"], found["classes"]) == (45, {"clear": 30, "opacity": 15})
+    assert "patient" in found["findings"][0]["text"]
+    human = RUNNER.invoke(app, ["inspect", str(xrays)])
+    assert "findings" in human.stdout
+
+
+def test_evaluate_on_the_command_line_writes_a_report(tiny_run, tmp_path):
+    out = tmp_path / "out"
+    result = RUNNER.invoke(app, ["evaluate", str(tiny_run.folder), "--out", str(out)])
+    assert result.exit_code == 0
+    assert "auroc" in result.stdout
+    assert (out / "report.html").is_file()
+    table = RUNNER.invoke(app, ["evaluate", "--predictions", str(tiny_run.predictions("test")), "--json"])
+    assert json.loads(table.stdout)["version"] == 1
+
+
+def test_the_newest_run_is_taken_and_named(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").symlink_to(tiny_run.folder)
+    monkeypatch.chdir(tmp_path)
+    result = RUNNER.invoke(app, ["evaluate"])
+    assert result.exit_code == 0
+    assert "runs/tiny" in result.stderr
+    assert RUNNER.invoke(app, ["predict", "--data", "none", "--out", "s.csv"]).exit_code != 0
+
+
+def test_doctor_and_catalogues_speak_both_languages():
+    assert "torch" in json.loads(RUNNER.invoke(app, ["doctor", "--json"]).stdout)["packages"]
+    assert "torch" in RUNNER.invoke(app, ["doctor"]).stdout
+    assert json.loads(RUNNER.invoke(app, ["variants", "--json"]).stdout)[0]["name"] == "b0"
+    assert "lite0" in RUNNER.invoke(app, ["variants"]).stdout
+    assert "chest-xray" in RUNNER.invoke(app, ["recipes", "list"]).stdout
+    assert "Run:" in RUNNER.invoke(app, ["recipes", "show", "chest-xray"]).stdout
+    assert "train.epochs" in RUNNER.invoke(app, ["recipes", "keys"]).stdout
+
+
+@pytest.mark.parametrize("damage", ["no sheet", "no weights", "other weights", "newer"])
+def test_a_damaged_bundle_is_refused(tiny_run, tmp_path, damage):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_run.bundle, tmp_path / "bundle")
+    sheet, weights = tmp_path / "bundle" / "bundle.json", tmp_path / "bundle" / "weights.safetensors"
+    if damage == "no sheet":
+        sheet.unlink()
+    elif damage == "no weights":
+        weights.write_bytes(b"torn")
+    elif damage == "newer":
+        sheet.write_text(sheet.read_text().replace('"version": 1', '"version": 2', 1))
+    else:
+        tensors = load_file(weights)
+        tensors["classifier.bias"] += 1
+        save_file(tensors, weights)
+    with pytest.raises(BundleError):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_survives_the_disk(tiny_run):
+    bundle = read_bundle(tiny_run.bundle)
+    assert weights_digest(bundle.network) == bundle.sheet.weights_sha256
+    assert make_context(bundle.sheet, bundle.plan, run="r", split="test").variant == VARIANT
+
+
+def test_nothing_to_score_is_said(tiny_run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image"):
+        workflows.predict(tiny_run.folder, tmp_path / "empty", tmp_path / "s.csv", find_recipe(None, []))
+    with pytest.raises(RecipeError, match="neither"):
+        workflows.predict(tiny_run.folder, tmp_path, tmp_path / "s.txt", find_recipe(None, []))
+
+
+def test_every_error_of_this_story_has_a_hint():
+    assert all(issubclass(kind, EffmedError) for kind in (BundleError, DataError, RecipeError))
