@@ -75,9 +75,9 @@ class _Job:
     def images(self, split: str) -> Images:
         """The preprocessed images of one split."""
         frame = self.manifest.frame
-        rows = np.asarray(np.flatnonzero((frame["split"] == split).to_numpy()), dtype=np.int64)
+        rows = np.arange(len(frame))[(frame["split"] == split).to_numpy(dtype=bool)]
         index = {name: k for k, name in enumerate(self.plan.classes)}
-        truth = frame["label"].map(index).to_numpy(dtype=np.int64)[rows]
+        truth: NDArray[np.int64] = np.asarray(frame["label"].map(index), dtype=np.int64)[rows]
         return Images(self.cache.pixels, rows, truth)
 
 

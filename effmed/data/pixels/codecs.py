@@ -1,22 +1,17 @@
-"""Decoder plug-in for pydicom on imagecodecs: JPEG, JPEG-LS, JPEG 2000, HTJ2K and JPEG XL, bounded before decoding.
+"""Decoder plug-in for pydicom on imagecodecs: JPEG, JPEG-LS, JPEG 2000 and HTJ2K, bounded by the header's size.
 
-imagecodecs is permissively licensed and, unlike the GPL or crash-prone alternatives, decodes lossless and 12-bit
-JPEG as well. RLE stays with pylibjpeg-rle. What is decoded is told by the codestream, which the standard puts above
-the header (PS3.5 8.2.1).
+imagecodecs is permissively licensed and, unlike the GPL or crash-prone alternatives, decodes lossless
+and 12-bit JPEG as well. RLE stays with pylibjpeg-rle.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
-import numpy as np
 from pydicom import uid
-from pydicom.pixels import get_decoder
-
-from effmed.data.pixels.image import BITS_PER_BYTE
+from pydicom.pixels.decoders.base import get_decoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,56 +22,16 @@ JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGL
 JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 DECODER_DEPENDENCIES = dict.fromkeys((*JPEG, *JPEG_LS, *JPEG_2000), ("numpy", "imagecodecs"))
-# Syntaxes that pydicom 3.0 does not decode, by the one of its own whose path they can take: retired JPEG processes
-# (PS3.5 A.4.1) and JPEG XL. Their codestreams say what they are.
-STAND_INS = {
-    "1.2.840.10008.1.2.4.53": uid.JPEGExtended12Bit,
-    "1.2.840.10008.1.2.4.55": uid.JPEGExtended12Bit,
-    "1.2.840.10008.1.2.4.110": uid.JPEGExtended12Bit,
-    "1.2.840.10008.1.2.4.111": uid.JPEGExtended12Bit,
-    "1.2.840.10008.1.2.4.112": uid.JPEGExtended12Bit,
-}
 
-JPEG_START = b"\xff\xd8"
-J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A); a JP2 container puts boxes before it
-J2K_SEARCH_BYTES = 256
-JXL_BARE, JXL_BOXED = b"\xff\x0a", b"\x00\x00\x00\x0cJXL "
-JXL_STARTS = (JXL_BARE, JXL_BOXED)
-JXL_SIZE_BITS = (9, 13, 18, 30)  # ISO/IEC 18181-1, SizeHeader: widths of a size, chosen by two bits
-JXL_RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width : height
-# Markers, ITU-T T.81 table B.1 and T.87.
-MARKER = 0xFF
-JPEG_LS_FRAME = 0xF7
-FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, JPEG_LS_FRAME}
-DCT_FRAMES = {0xC0, 0xC1}  # sequential: spectral selection must be 0 to 63 (T.81 table B.3)
-SCAN = 0xDA
-APP0, APP14 = 0xE0, 0xEE
-ADOBE_TRANSFORM_AT = 11  # bytes into the Adobe segment: 0 RGB, 1 YCbCr
-STANDALONE = {0x01, *range(0xD0, 0xDA)}
-LAST_COEFFICIENT = 63
-RGB_IDS = (b"RGB", b"rgb")
+# Start-of-frame markers that carry the size: JPEG (ITU-T T.81 table B.1) without tables, and JPEG-LS (T.87).
+_SIZE_MARKERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
+_STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD9)}
+_MARKER_PREFIX = 0xFF
+_J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A)
+_BITS_PER_BYTE = 8
 
 
-@dataclass(frozen=True)
-class Codestream:
-    """What the start of a codestream says.
-
-    Attributes:
-        rows: Height in pixels.
-        columns: Width in pixels.
-        frame: JPEG's start-of-frame marker; 0 for JPEG 2000 and JPEG XL.
-        is_rgb: Whether its channels are RGB; None where it does not say, or says YCbCr by its numbers only.
-        scan_at: Offset of the first start-of-scan segment; 0 where there is none.
-    """
-
-    rows: int
-    columns: int
-    frame: int = 0
-    is_rgb: bool | None = None
-    scan_at: int = 0
-
-
-def is_available(uid: str) -> bool:  # noqa: ARG001, RUF100  pydicom asks with the syntax
+def is_available(uid: str) -> bool:
     """Tell pydicom that imagecodecs is installed: it is a dependency of effmed."""
     return True
 
@@ -94,136 +49,47 @@ def decode(source: bytes, runner: DecodeRunner) -> bytes:
 
     Args:
         source: The codestream of one frame.
-        runner: pydicom's account of the header; told how the decoded bytes are laid out.
+        runner: pydicom's account of the header, told how the decoded bytes are laid out.
 
     Raises:
-        ValueError: The codestream's size is not the header's, which is checked before anything is allocated, or its
-            values do not fit into the bits that the header allocates.
+        ValueError: The codestream's size is not the header's, which is checked before anything is allocated.
     """
-    stream = read_codestream(source)
-    if stream is not None and (stream.rows, stream.columns) != (runner.rows, runner.columns):
+    size = codestream_size(source)
+    if size is not None and size != (runner.rows, runner.columns):
         raise ValueError(
-            f"its codestream is {stream.rows} x {stream.columns} pixels, its header says "
-            f"{runner.rows} x {runner.columns}"
+            f"the codestream is {size[0]} x {size[1]} pixels, the header says {runner.rows} x {runner.columns}"
         )
-    values = _decode(source, stream, str(runner.photometric_interpretation))
-    bits = values.dtype.itemsize * BITS_PER_BYTE
-    if bits > max(runner.bits_allocated, BITS_PER_BYTE):
-        raise ValueError(f"its codestream holds {bits} bits, its header allocates {runner.bits_allocated}")
+    syntax = runner.transfer_syntax
+    values = _decode(source, str(syntax))
     if values.ndim > 2:
         runner.set_option("planar_configuration", 0)
-        if is_jpeg(stream) or runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
-            runner.set_option("photometric_interpretation", "RGB")  # converted by the codec
-    runner.set_option("bits_allocated", bits)
+        if syntax in JPEG or runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
+            runner.set_option("photometric_interpretation", "RGB")  # converted by the codec, from its own markers
+    runner.set_option("bits_allocated", values.dtype.itemsize * _BITS_PER_BYTE)
     return values.tobytes()
 
 
-def is_jpeg(stream: Codestream | None) -> bool:
-    """Whether it is a JPEG whose colours the decoder converts; neither JPEG-LS nor JPEG 2000."""
-    return stream is not None and stream.frame not in (0, JPEG_LS_FRAME)
-
-
-def read_codestream(source: bytes) -> Codestream | None:
-    """Return what a JPEG, JPEG-LS, JPEG 2000 or JPEG XL codestream says of itself; None where it is none of them."""
-    if source.startswith(JXL_STARTS):
-        return _read_jxl(source)
-    if not source.startswith(JPEG_START):
-        return _read_j2k(source)
+def codestream_size(source: bytes) -> tuple[int, int] | None:
+    """Return rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream announces, None if it does not."""
+    start = source.find(_J2K_START, 0, 256)
+    if start >= 0 and len(source) >= start + 24:
+        columns, rows, left, top = struct.unpack_from(">IIII", source, start + 8)
+        return rows - top, columns - left
     at = 2
-    is_rgb: bool | None = None
-    frame: Codestream | None = None
-    while at + 4 <= len(source) and source[at] == MARKER:
+    while at + 9 <= len(source) and source[at] == _MARKER_PREFIX:
         marker = source[at + 1]
-        if marker in STANDALONE or marker == MARKER:
-            at += 1 if marker == MARKER else 2
-            continue
-        length = struct.unpack_from(">H", source, at + 2)[0]
-        segment = source[at + 4 : at + 2 + length]
-        if marker == SCAN:
-            return frame and replace(frame, is_rgb=is_rgb, scan_at=at)
-        if marker in FRAMES and len(segment) >= 6:
-            rows, columns = struct.unpack_from(">HH", segment, 1)
-            frame = Codestream(rows, columns, marker)
-            is_rgb = True if segment[6::3] in RGB_IDS else is_rgb
-        is_rgb = _colours(marker, segment, is_rgb)
-        at += 2 + length
-    return frame
+        if marker in _SIZE_MARKERS:
+            rows, columns = struct.unpack_from(">HH", source, at + 5)
+            return rows, columns
+        at += 2 if marker in _STANDALONE_MARKERS else 2 + struct.unpack_from(">H", source, at + 2)[0]
+    return None
 
 
-def _colours(marker: int, segment: bytes, before: bool | None) -> bool | None:
-    """JFIF means YCbCr; the Adobe segment says which (T.871; Adobe TN 5116)."""
-    if marker == APP0 and segment.startswith(b"JFIF"):
-        return False
-    if marker == APP14 and segment.startswith(b"Adobe") and len(segment) > ADOBE_TRANSFORM_AT:
-        return segment[ADOBE_TRANSFORM_AT] == 0
-    return before
-
-
-def _read_j2k(source: bytes) -> Codestream | None:
-    start = source.find(J2K_START, 0, J2K_SEARCH_BYTES)
-    form = struct.Struct(">IIII")  # Xsiz, Ysiz, XOsiz, YOsiz after Lsiz and Rsiz
-    if start < 0 or len(source) < start + 8 + form.size:
-        return None
-    columns, rows, left, top = form.unpack_from(source, start + 8)
-    return Codestream(rows - top, columns - left)
-
-
-def _read_jxl(source: bytes) -> Codestream | None:
-    """Read the SizeHeader at the start of a JPEG XL codestream, whose bits run from the lowest upwards."""
-    start = 0 if source.startswith(JXL_BARE) else source.find(JXL_BARE, len(JXL_BOXED), J2K_SEARCH_BYTES)
-    if start < 0:
-        return None
-    bits = _Bits(int.from_bytes(source[start + 2 : start + 2 + 16], "little"))
-    in_eights = bits.take(1)
-    rows = _jxl_size(bits, in_eights)
-    ratio = bits.take(3)
-    width, height = JXL_RATIOS[ratio]
-    return Codestream(rows, rows * width // height if ratio else _jxl_size(bits, in_eights))
-
-
-def _jxl_size(bits: _Bits, in_eights: int) -> int:
-    if in_eights:
-        return (bits.take(5) + 1) * 8
-    return bits.take(JXL_SIZE_BITS[bits.take(2)]) + 1
-
-
-class _Bits:
-    """Bits of a number, taken from the lowest upwards."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def take(self, n_bits: int) -> int:
-        value = self._number & ((1 << n_bits) - 1)
-        self._number >>= n_bits
-        return value
-
-
-def _decode(source: bytes, stream: Codestream | None, photometric: str) -> NDArray[np.generic]:
-    if stream is None:
-        raise ValueError("its codestream is neither JPEG, JPEG-LS, JPEG 2000 nor JPEG XL, or it is cut off")
-    if source.startswith(JXL_STARTS):
-        values = imagecodecs.jpegxl_decode(source)
-    elif stream.frame == JPEG_LS_FRAME:
+def _decode(source: bytes, syntax: str) -> NDArray[Any]:
+    if syntax in JPEG:
+        values = imagecodecs.jpeg8_decode(source)
+    elif syntax in JPEG_LS:
         values = imagecodecs.jpegls_decode(source)
-    elif stream.frame:
-        is_rgb = stream.is_rgb if stream.is_rgb is not None else photometric == "RGB"
-        options = {"colorspace": "RGB", "outcolorspace": "RGB"} if is_rgb else {}
-        values = imagecodecs.jpeg8_decode(_repaired(source, stream), **options)
     else:
         values = imagecodecs.jpeg2k_decode(source)
-    return np.asarray(values)
-
-
-def _repaired(source: bytes, stream: Codestream) -> bytes:
-    """Set the spectral selection of a sequential JPEG to 0..63 where an old encoder wrote 0..0.
-
-    The encoder of the NEMA test images did; T.81 table B.3 allows nothing else, so no information is lost.
-    """
-    if stream.frame not in DCT_FRAMES or not stream.scan_at:
-        return source
-    n_channels = source[stream.scan_at + 4]
-    last_at = stream.scan_at + 5 + 2 * n_channels + 1
-    if last_at >= len(source) or source[last_at] != 0:
-        return source
-    return source[:last_at] + bytes([LAST_COEFFICIENT]) + source[last_at + 1 :]
+    return values

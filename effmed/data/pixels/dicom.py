@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom import config, uid
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
 
 from effmed.data.pixels.codecs import register
 from effmed.data.pixels.image import Image, Provenance
@@ -182,15 +183,15 @@ def _colour(dataset: Dataset, frame: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values[..., :3].astype(np.uint8))
 
 
-def _grey(dataset: Dataset, frame: int, window: str) -> tuple[NDArray[np.generic], str, str, str]:
+def _grey(dataset: Dataset, frame: int, window: str) -> tuple[NDArray[Any], str, str, str]:
     """Return grey levels, the window in words, its origin, and the hash of the lookup table."""
-    options = {"index": frame, "allow_excess_frames": False, "raw": True}
     if "PixelData" not in dataset or int(dataset.BitsAllocated) > WORD_BITS:
-        stored = pixel_array(dataset, **options)
-        values = np.float64(stored) * _slope_intercept(dataset, frame)[0] + _slope_intercept(dataset, frame)[1]
+        slope, intercept = _slope_intercept(dataset, frame)
+        wide = pixel_array(dataset, index=frame, allow_excess_frames=False, raw=True)
+        values = wide.astype(np.float64) * slope + intercept
         intensity, text, origin = _intensity(dataset, frame, window, values, values)
         return to_uint16(1 - intensity if _is_inverse(dataset) else intensity), text, origin, ""
-    stored = pixel_array(dataset, **options, correct_unused_bits=False)
+    stored = pixel_array(dataset, index=frame, allow_excess_frames=False, raw=True, correct_unused_bits=False)
     patterns = stored.view(f"u{stored.dtype.itemsize}")
     rule = _grey_rule(dataset, frame, patterns.dtype.itemsize * BYTE_BITS)
     seen = rule.values[patterns[~rule.padding[patterns]]] if window in ("auto", "percentile") else rule.values
@@ -217,16 +218,16 @@ def _grey_rule(dataset: Dataset, frame: int, container_bits: int) -> _Grey:
 
 def _is_inverse(dataset: Dataset) -> bool:
     """MONOCHROME1 and INVERSE say the same thing (PS3.3 C.7.6.3.1.2): one inversion, never two."""
-    return dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
+    return bool(dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE")
 
 
 def _modality(dataset: Dataset, frame: int, stored: NDArray[np.int64]) -> NDArray[np.float64]:
     sequence = dataset.get("ModalityLUTSequence") or []
     if sequence and dataset.get("SOPClassUID") not in NO_MODALITY_LUT:
         first, table, _ = _table(sequence[0], signed=bool(dataset.get("PixelRepresentation")))
-        return np.float64(table[np.clip(stored - first, 0, len(table) - 1)])
+        return table[np.clip(stored - first, 0, len(table) - 1)].astype(np.float64)
     slope, intercept = _slope_intercept(dataset, frame)
-    return stored * slope + intercept
+    return stored.astype(np.float64) * slope + intercept
 
 
 def _slope_intercept(dataset: Dataset, frame: int) -> tuple[float, float]:

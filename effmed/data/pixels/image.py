@@ -104,14 +104,3 @@ class Header:
     laterality: str = ""
     sex: str = ""
     age_years: float | None = None
-
-
-def grey_if_equal(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return one channel of an RGB image whose three channels are equal, else the image.
-
-    Args:
-        colour: ``(height, width, 3)``.
-    """
-    red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
-    is_grey = np.array_equal(red, green) and np.array_equal(red, blue)
-    return np.ascontiguousarray(red) if is_grey else np.ascontiguousarray(colour)

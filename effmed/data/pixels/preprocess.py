@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 6553
 
 
 class Preprocessing(BaseModel):
-    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same whenever an image is read."""
+    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same at every reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -56,9 +56,9 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
     """Turn colour into luma (ITU-R BT.601) for one channel, repeat grey for three."""
     is_colour = pixels.ndim > 2
     if is_colour and channels == 1:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        return cast("Pixels", cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     if not is_colour and channels > 1:
-        return np.repeat(pixels[:, :, np.newaxis], channels, axis=2)
+        return cast("Pixels", np.repeat(pixels[:, :, np.newaxis], channels, axis=2))
     return pixels
 
 
@@ -83,7 +83,7 @@ def _fitted_size(height: float, width: float, spec: Preprocessing) -> tuple[int,
 def _resized(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
     if pixels.shape[:2] == size:
         return pixels
-    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation))
+    return cast("Pixels", cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation))
 
 
 def _with_depth(pixels: Pixels, depth: str) -> Pixels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -86,7 +86,7 @@ def _opened(path: Path) -> Iterator[PIL.Image.Image]:
             yield picture
 
 
-def _pixels(picture: PIL.Image.Image) -> NDArray[np.generic]:
+def _pixels(picture: PIL.Image.Image) -> NDArray[Any]:
     """Return ``(height, width)`` grey (uint8, or wider numbers) or ``(height, width, 3)`` uint8."""
     if picture.mode.startswith("I;16"):
         return np.asarray(picture).astype(np.uint16)
