@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from effmed.data.pixels.image import Image, Provenance
+from effmed.data.pixels.preprocess import Preprocessing, preprocess
+
+
+def image(pixels, aspect=1.0):
+    return Image(np.asarray(pixels), aspect, Provenance("png", "png", "L", 8, "full", "full", ""))
+
+
+def spec(height=8, width=8, channels=1, depth="uint8"):
+    return Preprocessing(
+        height=height, width=width, channels=channels, depth=depth, window="auto", max_megapixels=200.0
+    )
+
+
+def test_an_image_of_the_asked_size_and_depth_is_not_changed():
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(preprocess(image(pixels), spec()), pixels)
+
+
+def test_a_wide_image_is_centred_between_black_bars_above_and_below():
+    boxed = preprocess(image(np.full((4, 8), 200, np.uint8)), spec())
+    assert boxed[:2].max() == boxed[6:].max() == 0
+    assert boxed[2:6].min() == 200
+
+
+def test_a_tall_image_is_centred_between_black_bars_left_and_right():
+    boxed = preprocess(image(np.full((8, 4), 200, np.uint8)), spec())
+    assert boxed[:, :2].max() == boxed[:, 6:].max() == 0
+    assert boxed[:, 2:6].min() == 200
+
+
+def test_shrinking_averages_areas():
+    pixels = np.array([[0, 100], [200, 100]], np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    pixels[::2] = 0
+    assert preprocess(image(pixels), spec(2, 2)).tolist() == [[0, 50], [100, 50]]
+
+
+def test_growing_interpolates_between_pixels():
+    grown = preprocess(image(np.array([[0, 100]], np.uint8)), spec(4, 8))
+    assert 0 < grown[1, 3] < grown[1, 4] < 100
+
+
+def test_pixels_twice_as_high_as_wide_make_the_image_twice_as_high():
+    boxed = preprocess(image(np.full((4, 8), 200, np.uint8), aspect=2.0), spec())
+    assert boxed.min() == 200
+
+
+def test_twelve_bits_of_grey_survive_into_uint16():
+    levels = (np.arange(4096, dtype=np.uint16) * 16).reshape(64, 64)
+    assert len(np.unique(preprocess(image(levels), spec(64, 64, depth="uint16")))) == 4096
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(0, 0), (255, 65535), (128, 32896)])
+def test_bytes_are_spread_over_the_full_range_of_uint16(stored, wanted):
+    assert (preprocess(image(np.full((8, 8), stored, np.uint8)), spec(depth="uint16")) == wanted).all()
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(0, 0), (65535, 255), (128, 0), (129, 1)])
+def test_uint16_is_rounded_to_the_nearest_byte(stored, wanted):
+    assert (preprocess(image(np.full((8, 8), stored, np.uint16)), spec()) == wanted).all()
+
+
+def test_grey_is_repeated_for_three_channels():
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    boxed = preprocess(image(pixels), spec(channels=3))
+    assert all(np.array_equal(boxed[..., channel], pixels) for channel in range(3))
+
+
+def test_colour_becomes_luma_for_one_channel():
+    green = np.zeros((8, 8, 3), np.uint8)
+    green[..., 1] = 100
+    assert (preprocess(image(green), spec()) == 59).all()
+
+
+def test_colour_stays_colour_for_three_channels():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(preprocess(image(pixels), spec(channels=3)), pixels)
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(0.01, 100.0),
+    st.sampled_from([1, 3]),
+    st.sampled_from(["uint8", "uint16"]),
+)
+def test_any_image_gets_the_asked_shape_and_type(height, width, aspect, channels, depth):
+    boxed = preprocess(image(np.ones((height, width), np.uint16), aspect), spec(9, 7, channels, depth))
+    assert boxed.shape == ((9, 7) if channels == 1 else (9, 7, 3))
+    assert boxed.dtype == np.dtype(depth)
+
+
+def test_preprocessing_refuses_what_it_does_not_know():
+    with pytest.raises(ValidationError):
+        Preprocessing(**spec().model_dump(), crop=True)
+
+
+def test_preprocessing_survives_json():
+    assert Preprocessing.model_validate_json(spec().model_dump_json()) == spec()
