@@ -72,8 +72,8 @@ class DataSettings(Section):
     """Share of the patients for the test."""
     split_seed: Seed = 0
     """Seed of the division of patients."""
-    window: str = "auto"
-    """DICOM window as 'centre/width', 'percentile' or 'full'; auto: the file's first, else percentiles."""
+    window: str = "stored"
+    """DICOM window as 'center/width', 'percentile' or 'full'; stored: the file's first, else percentiles."""
     frames: Literal["error", "first", "middle", "all"] = "error"
     """What a multi-frame file means."""
     max_megapixels: Positive = 200.0

@@ -133,6 +133,7 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
 
 
 def _divided(training: Training, talk: Talk) -> Manifest:
+    find_variant(training.variant)  # a wrong name is refused before minutes of reading
     settings = training.recipe.data
     reading = progress_of(talk, "reading headers")
     manifest = assign_splits(scan(training.data, training.labels, settings, on_progress=reading), settings)

@@ -19,7 +19,7 @@ from effmed.errors import DataError, MachineError
 from tests import make
 from tests.data.deadly import DeadlyPath
 
-SPEC = Preprocessing(height=8, width=8, channels=1, depth="uint8", window="auto", max_megapixels=1.0)
+SPEC = Preprocessing(height=8, width=8, channels=1, depth="uint8", window="stored", max_megapixels=1.0)
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -330,16 +330,16 @@ def test_a_process_that_dies_costs_its_image_and_not_the_run(tmp_path):
 
 def test_images_are_read_at_their_own_size(tmp_path):
     pixels = make.png(tmp_path / "0.png", size=(5, 7))
-    ((_, image),) = read_images(make.manifest(labels=["a"], root=tmp_path), window="auto", max_megapixels=1.0)
+    ((_, image),) = read_images(make.manifest(labels=["a"], root=tmp_path), window="stored", max_megapixels=1.0)
     assert np.array_equal(image.pixels, pixels)
 
 
 def test_an_image_that_cannot_be_read_is_its_reason(tmp_path):
-    found = list(read_images(make.manifest(labels=["a"], root=Path("nowhere")), window="auto", max_megapixels=1.0))
+    found = list(read_images(make.manifest(labels=["a"], root=Path("nowhere")), window="stored", max_megapixels=1.0))
     assert isinstance(found[0][1], DataError)
 
 
 def test_images_of_a_medmnist_file_are_read_from_it(tmp_path):
     arrays = make.npz(tmp_path / "data.npz")
-    found = read_images(read_npz_manifest(tmp_path / "data.npz"), window="auto", max_megapixels=1.0)
+    found = read_images(read_npz_manifest(tmp_path / "data.npz"), window="stored", max_megapixels=1.0)
     assert np.array_equal(next(found)[1].pixels, arrays["train_images"][0])

@@ -15,7 +15,7 @@ from effmed.errors import DataError, MachineError, RecipeError
 from tests import make
 from tests.data.deadly import DeadlyPath, end_process
 
-SPEC = Preprocessing(height=8, width=8, channels=1, depth="uint8", window="auto", max_megapixels=1.0)
+SPEC = Preprocessing(height=8, width=8, channels=1, depth="uint8", window="stored", max_megapixels=1.0)
 
 
 def sources(folder, names):

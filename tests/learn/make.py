@@ -24,7 +24,7 @@ def plan(**changes):
         "weights": "none",
         "weights_licence": "",
         "preprocessing": Preprocessing(
-            height=SIZE, width=SIZE, channels=channels, depth=depth, window="auto", max_megapixels=10.0
+            height=SIZE, width=SIZE, channels=channels, depth=depth, window="stored", max_megapixels=10.0
         ),
         "mean": (0.5,) * channels,
         "std": (0.5,) * channels,

@@ -72,7 +72,7 @@ def read_dicom(path: Path, frame: int, *, window: str, max_megapixels: float) ->
     Args:
         path: The file.
         frame: Index, from 0.
-        window: "auto" (the stored VOI LUT or first window, else percentiles), "percentile", "full" or "center/width".
+        window: "stored" (VOI LUT or first window, else percentiles), "percentile", "full" or "center/width".
         max_megapixels: Rows x columns x frames above which the file is refused before decoding, in 10^6.
 
     Raises:
@@ -194,7 +194,7 @@ def _grey(dataset: Dataset, frame: int, window: str) -> tuple[NDArray[Any], str,
     stored = pixel_array(dataset, index=frame, allow_excess_frames=False, raw=True, correct_unused_bits=False)
     patterns = stored.view(f"u{stored.dtype.itemsize}")
     rule = _grey_rule(dataset, frame, patterns.dtype.itemsize * BYTE_BITS)
-    seen = rule.values[patterns[~rule.padding[patterns]]] if window in ("auto", "percentile") else rule.values
+    seen = rule.values[patterns[~rule.padding[patterns]]] if window in ("stored", "percentile") else rule.values
     intensity, text, origin = _intensity(dataset, frame, window, rule.values, seen)
     table = to_uint16(np.nan_to_num(1 - intensity if rule.inverse else intensity))
     table[rule.padding] = 0
@@ -281,7 +281,7 @@ def _intensity(
         return apply_window(values, *chosen), f"{chosen[0]:g}/{chosen[1]:g}", "recipe"
     if window == "full":
         return scale_between(values, values.min(), values.max()), "full", "full"
-    stored = _stored_window(dataset, frame, values) if window == "auto" else None
+    stored = _stored_window(dataset, frame, values) if window == "stored" else None
     if stored is not None:
         return stored[0], stored[1], "file"
     low, high = percentile_window(seen)

@@ -46,7 +46,7 @@ def read_raster_header(path: Path, kind: str) -> Header:
 def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixels: float) -> Image:
     """Decode one picture.
 
-    Eight bits stay as they are. Sixteen are mapped by ``window``: "auto" and "percentile" by the
+    Eight bits stay as they are. Sixteen are mapped by ``window``: "stored" and "percentile" by the
     percentiles of the picture, because a 16-bit file often holds 12 bits; "full" keeps the container's range.
 
     Args:

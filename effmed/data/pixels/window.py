@@ -18,17 +18,17 @@ NUMBER = r"-?\d+(?:\.\d+)?"
 
 
 def parse_window(window: str) -> tuple[float, float] | None:
-    """Return centre and width of ``data.window``; None for "auto", "percentile" and "full".
+    """Return centre and width of ``data.window``; None for "stored", "percentile" and "full".
 
     Raises:
         RecipeError: The text is none of them.
     """
-    if window in ("auto", "percentile", "full"):
+    if window in ("stored", "percentile", "full"):
         return None
     match = re.fullmatch(rf"\s*({NUMBER})\s*/\s*({NUMBER})\s*", window)
     if match is None or float(match[2]) < 1:
         problem = (
-            f"data.window = {window!r} is neither auto, percentile, full nor center/width with a width of at least 1"
+            f"data.window = {window!r} is neither stored, percentile, full nor center/width with a width of at least 1"
         )
         raise RecipeError(problem, hint="for example --set data.window=40/400")
     return float(match[1]), float(match[2])

@@ -14,7 +14,7 @@ def image(pixels, aspect=1.0):
 
 def spec(height=8, width=8, channels=1, depth="uint8"):
     return Preprocessing(
-        height=height, width=width, channels=channels, depth=depth, window="auto", max_megapixels=200.0
+        height=height, width=width, channels=channels, depth=depth, window="stored", max_megapixels=200.0
     )
 
 
