@@ -41,7 +41,7 @@ STYLE: dict[Any, Any] = {  # keys typed loosely: matplotlib lists every one as a
     "legend.fontsize": 8,
     "svg.hashsalt": "effmed",  # otherwise the ids inside an SVG are random
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and is small
-    "text.parse_math": True,  # a class may be called "$5"
+    "text.parse_math": False,  # a class may be called "$5"
 }
 
 
