@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -96,9 +95,12 @@ def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path, monkeypatc
     assert (tmp_path / "images" / "mine.dcm").read_bytes() == b"mine"
 
 
-def test_the_script_offers_a_folder_to_write_into() -> None:
-    done = subprocess.run([sys.executable, make.__file__, "--help"], capture_output=True, text=True, check=True)
-    assert "--out" in done.stdout
+def test_the_script_writes_into_the_folder_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make.acquisitions()[:1]
+    monkeypatch.setattr(make, "acquisitions", lambda: first)
+    monkeypatch.setattr(sys, "argv", ["make.py", "--out", str(tmp_path / "here")])
+    make.main()
+    assert [row["path"] for row in table(tmp_path / "here")] == [first[0].path]
 
 
 # ---------------------------------------------------------------- what is there
