@@ -8,8 +8,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("effmed", deadline=None)  # no test asserts a time
+settings.load_profile("effmed")
 
 
 @pytest.fixture(autouse=True, scope="session")
