@@ -137,12 +137,14 @@ def test_an_unreadable_image_is_a_row_with_a_reason_and_exit_code_3(tiny_run, tm
     picture(tmp_path / "new" / "p90_0.png", sick=True, seed=1)
     whole = (tmp_path / "new" / "p90_0.png").read_bytes()
     (tmp_path / "new" / "p91_0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "new" / "p92_0.dcm").write_text("not even a header")
     out = tmp_path / "scores.csv"
     arguments = ["predict", str(tiny_run.folder), "--data", str(tmp_path / "new"), "--out", str(out)]
     result = RUNNER.invoke(app, arguments)
     assert result.exit_code == 3
     table = pd.read_csv(out).set_index("image")
     assert table.loc["p91_0.png", "status"] == "unreadable"
+    assert table.loc["p92_0.dcm", "status"] == "unreadable"
     assert table.loc["p91_0.png", "reason"]
     assert pd.isna(table.loc["p91_0.png", "probability_opacity"])
     assert table.loc["p90_0.png", "status"] == "ok"

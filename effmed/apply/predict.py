@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from effmed.data.cache import read_preprocessed
+from effmed.data.records import make_frame
 from effmed.errors import DataError
 from effmed.evaluate.predictions import make_predictions
 from effmed.learn.loop import predict_logits
@@ -42,15 +44,19 @@ def predict_images(
     logits = np.full((len(manifest), bundle.plan.n_outputs), np.nan, dtype=np.float32)
     failures: dict[int, tuple[str, str]] = {}
     done = 0
-    for rows, pixels, failed in _batches(bundle, manifest, workers):
+    for scored, pixels, failed in _batches(bundle, manifest, workers):
         failures.update(failed)
-        if rows:
-            logits[rows] = score_pixels(bundle, pixels)
-        done += len(rows) + len(failed)
+        if scored:
+            logits[scored] = score_pixels(bundle, pixels)
+        done += len(scored) + len(failed)
         if on_progress is not None:
             on_progress(done, len(manifest))
+    unread = manifest.unreadable
+    failures |= {len(manifest) + k: (item.reason, item.hint) for k, item in enumerate(unread)}
+    rows = make_frame([{"image": item.image, "frame": item.frame, "colour": False} for item in unread])
+    logits = np.concatenate([logits, np.full((len(unread), logits.shape[1]), np.nan, dtype=np.float32)])
     return make_predictions(
-        manifest.frame,
+        pd.concat([manifest.frame, rows], ignore_index=True) if len(rows) else manifest.frame,
         bundle.sheet.classes,
         logits,
         calibrator=bundle.sheet.calibrator,
