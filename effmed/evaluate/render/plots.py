@@ -95,7 +95,11 @@ def columns_of(table: Table, **wanted: str) -> dict[str, list[float]]:
     place = {name: position for position, name in enumerate(table.columns)}
     rows = [row for row in table.rows if all(row[place[name]] == value for name, value in wanted.items())]
     names = [name for name in table.columns if name not in ("class", "stage", "outcome")]
-    return {name: [float("nan") if row[place[name]] is None else row[place[name]] for row in rows] for name in names}  # type: ignore[misc]  # cells of these columns are numbers
+    return {name: [_number(row[place[name]]) for row in rows] for name in names}
+
+
+def _number(cell: str | float | None) -> float:
+    return float("nan") if cell is None else float(cell)
 
 
 def _draw(name: str, section: str, caption: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Plot:
