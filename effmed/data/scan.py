@@ -91,11 +91,12 @@ def check_unreadable(n_images: int, unreadable: Sequence[Unreadable], settings: 
     Raises:
         DataError: Names the first ten with their reasons.
     """
-    if len(unreadable) <= settings.max_unreadable_fraction * n_images:
+    share = len(unreadable) / max(n_images, 1)
+    if share <= settings.max_unreadable_fraction:
         return
     listed = shortened(f"{item.image} ({item.reason})" for item in unreadable)
     problem = f"{len(unreadable)} of {n_images} images cannot be read: {listed}"
-    allowed = np.ceil(len(unreadable) / n_images * 100) / 100
+    allowed = np.ceil(share * 100) / 100
     hint = f"{unreadable[0].hint}; or leave them out: --set data.max_unreadable_fraction={allowed:g}"
     raise DataError(problem, hint=hint)
 
