@@ -82,6 +82,14 @@ def test_opening_a_second_time_decodes_nothing(tmp_path, decoded):
     assert decoded == []
 
 
+def test_opening_a_second_time_builds_nothing(tmp_path):
+    manifest, _ = images(tmp_path / "data")
+    open_cache(manifest, SPEC, folder=tmp_path / "cache")
+    told = []
+    open_cache(manifest, SPEC, folder=tmp_path / "cache", on_progress=lambda done, total: told.append(done))
+    assert told == []
+
+
 def test_other_labels_and_splits_need_no_other_cache(tmp_path, decoded):
     manifest, _ = images(tmp_path / "data")
     open_cache(manifest, SPEC, folder=tmp_path / "cache")

@@ -473,6 +473,11 @@ def test_a_medmnist_file_is_data_as_it_is(tmp_path):
     assert set(manifest.reasons) == {"labels", "patient", "classes"}
 
 
+def test_prediction_on_a_medmnist_file_of_one_class_is_possible(tmp_path):
+    make.npz(tmp_path / "m.npz", n=(1, 1, 1))
+    assert found(tmp_path / "m.npz", labelled=False).classes == ("0",)
+
+
 def test_a_label_table_beside_a_medmnist_file_is_refused(tmp_path):
     make.npz(tmp_path / "m.npz")
     error = refusal(tmp_path / "m.npz", tmp_path / "t.csv", kind=RecipeError)

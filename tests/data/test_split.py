@@ -102,11 +102,19 @@ def test_three_patients_of_a_class_are_one_in_each_split():
     assert table["b"].to_dict() == {"train": 1, "val": 1, "test": 1}
 
 
-def test_a_patient_with_most_of_the_images_goes_to_train():
-    manifest = make.manifest(labels=["a"] * 60 + ["b"] * 20, patients=["giant"] * 40 + [f"p{k}" for k in range(40)])
-    for seed in range(5):
-        frame = divided(manifest, split_seed=seed).frame
-        assert set(frame.loc[frame["patient"] == "giant", "split"]) == {"train"}
+def test_a_patient_who_would_overfill_val_or_test_goes_to_train():
+    manifest = make.manifest(labels=["a"] * 60 + ["b"] * 40, patients=["giant"] * 12 + [f"p{k}" for k in range(88)])
+    found = {seed: divided(manifest, split_seed=seed).frame for seed in range(12)}
+    assert {seed: set(frame.loc[frame["patient"] == "giant", "split"]) for seed, frame in found.items()} == {
+        seed: {"train"} for seed in range(12)
+    }
+
+
+def test_shares_are_of_images_and_not_of_patients():
+    patients = [f"p{k}" for k in range(100) for _ in range(9 if k % 2 else 1)]
+    manifest = make.manifest(labels=["a"] * 250 + ["b"] * 250, patients=patients)
+    images = split_table(divided(manifest)).set_index("split")["images"]
+    assert abs(images["val"] - 0.15 * 500) < 10
 
 
 def test_patients_with_many_images_do_not_gather_in_train():
@@ -117,12 +125,21 @@ def test_patients_with_many_images_do_not_gather_in_train():
     assert 0.3 < (n_images.loc[n_images["first"] == "val", "size"] > 1).mean() < 0.7
 
 
-def test_a_patient_of_two_classes_counts_for_the_one_with_fewer_patients():
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_patient_of_two_classes_counts_for_the_one_with_fewer_patients(order):
     common = [("a", f"p{k}") for k in range(50)]
-    rare = [(label, f"r{k}") for k in range(3) for label in "ab"]
+    rare = [(label, f"r{k}") for k in range(3) for label in order]
     labels, patients = zip(*common, *rare, strict=True)
     table = split_table(divided(make.manifest(labels=labels, patients=patients))).set_index("split")
     assert table["b"].to_dict() == {"train": 1, "val": 1, "test": 1}
+
+
+def test_of_two_classes_the_one_with_fewer_patients_counts_even_if_it_has_more_images():
+    both = [(label, f"few{k}") for k in range(4) for label in "b" + "a" * 25]
+    labels, patients = zip(*both, *(("b", f"many{k}") for k in range(20)), strict=True)
+    manifest = make.manifest(labels=labels, patients=patients)
+    tables = [split_table(divided(manifest, split_seed=seed)).set_index("split") for seed in range(6)]
+    assert all(set(table["a"]) == {25, 50} for table in tables)
 
 
 def test_the_shares_come_from_the_recipe():
