@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from effmed.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,3 +107,37 @@ class Header:
     laterality: str = ""
     sex: str = ""
     age_years: float | None = None
+
+
+def grey_if_equal(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return one channel of an RGB image whose three channels are equal, else the image.
+
+    Args:
+        colour: ``(height, width, 3)``.
+    """
+    red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
+    is_grey = np.array_equal(red, green) and np.array_equal(red, blue)
+    return np.ascontiguousarray(red) if is_grey else np.ascontiguousarray(colour)
+
+
+def check_size(rows: int, columns: int, frames: int, max_megapixels: float) -> int:
+    """Refuse impossible sizes, and what would need more memory than allowed, before anything is decoded.
+
+    Returns:
+        The number of frames; 1 where the header says 0, as some files with one frame do.
+
+    Raises:
+        DataError: Rows x columns x frames are not positive or exceed the limit.
+    """
+    if rows < 1 or columns < 1 or frames < 0:
+        raise DataError(
+            f"claims {rows} x {columns} pixels in {frames} frames",
+            hint="export the file again, or leave it out of the folder",
+        )
+    megapixels = rows * columns * max(frames, 1) / PIXELS_PER_MEGAPIXEL
+    if megapixels > max_megapixels:
+        problem = (
+            f"claims {rows} x {columns} pixels x {frames} frames, more than data.max_megapixels = {max_megapixels:g}"
+        )
+        raise DataError(problem, hint=f"if that is right: --set data.max_megapixels={math.ceil(megapixels)}")
+    return max(frames, 1)

@@ -17,7 +17,7 @@ UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 6553
 
 
 class Preprocessing(BaseModel):
-    """Everything deterministic that shapes the pixels; stored in plan and bundle, the same at every reading."""
+    """Everything deterministic that shapes the pixels; stored in plan and bundle."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -30,7 +30,7 @@ class Preprocessing(BaseModel):
     depth: Literal["uint8", "uint16"]
     """Type of the pixels; the full range of either is used."""
     window: str
-    """DICOM window: 'auto', 'center/width', 'percentile' or 'full'."""
+    """DICOM window: 'stored', 'center/width', 'percentile' or 'full'."""
     max_megapixels: float
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
 

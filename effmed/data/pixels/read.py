@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
-from effmed.data.pixels.dicom import read_dicom
-from effmed.data.pixels.header import read_dicom_header
+from pydicom import config
+
+from effmed.data.pixels.dicom import read_dicom, read_dicom_header
 from effmed.data.pixels.raster import read_raster, read_raster_header
-from effmed.errors import DataError, RecipeError
+from effmed.data.pixels.window import parse_window
+from effmed.errors import DataError, EffmedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +32,12 @@ MAGIC = (
     ("webp", 8, b"WEBP"),
 )
 HEAD_BYTES = 132
-# A data set without preamble begins with group 0002 or 0008 (little endian), a small element number and a VR or length.
-BARE_DICOM = (b"\x02\x00\x00\x00UL", b"\x02\x00\x01\x00OB", b"\x02\x00\x10\x00UI")
-BARE_DICOM_GROUP = b"\x08\x00"
-BARE_DICOM_ELEMENTS = {b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x12\x00", b"\x16\x00", b"\x18\x00"}
+# A data set without preamble begins with group 0002 or 0008 and an element of its first page; then comes a VR of that
+# group, or, in implicit encoding, a length below 2^16 whose upper half is zero.
+BARE_LITTLE = (b"\x02\x00", b"\x08\x00")
+BARE_BIG = b"\x00\x08"
+BARE_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO", b"PN", b"DT")
+COPY_HINT = "copy or export the file again, or leave it out of the folder"
 
 
 def sniff(path: Path) -> str:
@@ -41,24 +47,39 @@ def sniff(path: Path) -> str:
             return ""
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
         return ""
     for kind, at, magic in MAGIC:
         if head[at : at + len(magic)] == magic:
             return kind
-    bare = head[:6] in BARE_DICOM or (head[:2] == BARE_DICOM_GROUP and head[2:4] in BARE_DICOM_ELEMENTS)
-    return "dicom" if bare else ""
+    return "dicom" if _is_bare_dicom(head) else ""
 
 
-def read_header(path: Path, *, max_megapixels: float) -> Header:
-    """Read what a file says of itself.
+def _is_bare_dicom(head: bytes) -> bool:
+    """Whether a data set without preamble may begin here."""
+    if len(head) < HEAD_BYTES:
+        return False
+    is_little = head[:2] in BARE_LITTLE and head[3] == 0
+    is_big = head[:2] == BARE_BIG and head[2] == 0
+    has_length = is_little and head[6:8] == b"\x00\x00"
+    return (is_little or is_big) and (head[4:6] in BARE_VRS or has_length)
+
+
+def read_header(path: Path, *, max_megapixels: float = math.inf) -> Header:
+    """Read what a file says of itself, without decoding pixels.
+
+    Args:
+        path: The file.
+        max_megapixels: Rows x columns x frames above which it is refused, in 10^6.
 
     Raises:
         DataError: It cannot be read; problem is the reason, hint the remedy.
     """
     with _reasons(path):
         kind = _kind(path)
-        return read_dicom_header(path, max_megapixels) if kind == "dicom" else read_raster_header(path, kind)
+        if kind == "dicom":
+            return read_dicom_header(path, max_megapixels)
+        return read_raster_header(path, kind, max_megapixels)
 
 
 def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) -> Image:
@@ -68,11 +89,13 @@ def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) ->
         path: The file.
         frame: Index, from 0.
         window: ``data.window``.
-        max_megapixels: Larger files are refused before decoding.
+        max_megapixels: Rows x columns x frames above which it is refused before decoding, in 10^6.
 
     Raises:
         DataError: It cannot be read; problem is the reason, hint the remedy.
+        RecipeError: ``window`` is none.
     """
+    parse_window(window)
     with _reasons(path):
         kind = _kind(path)
         if kind == "dicom":
@@ -81,7 +104,8 @@ def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) ->
 
 
 def _kind(path: Path) -> str:
-    kind = sniff(path)
+    with path.open("rb") if stat.S_ISREG(path.stat().st_mode) else catch_warnings():
+        kind = sniff(path)  # opened once before, so that a missing permission is told as such
     if not kind:
         raise DataError("not an image file that effmed knows", hint="give DICOM, PNG, JPEG, TIFF, BMP or WebP")
     return kind
@@ -91,17 +115,35 @@ def _kind(path: Path) -> str:
 def _reasons(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into a reason; messages of others may hold header values and are not repeated."""
     try:
+        with _silence():
+            yield
+    except EffmedError:
+        raise
+    except PermissionError as error:
+        raise DataError("may not be read: no permission", hint=f"allow it: chmod +r {path.name}") from error
+    except FileNotFoundError as error:
+        raise DataError("does not exist", hint="correct the path") from error
+    except MemoryError as error:
+        raise DataError("needs more memory than there is", hint="lower data.max_megapixels") from error
+    except NotImplementedError as error:
+        raise DataError("is stored in a way that no decoder knows", hint="export it uncompressed") from error
+    except BaseException as error:  # Rust decoders panic with a BaseException that is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        raise DataError(f"is damaged or not valid ({type(error).__name__})", hint=COPY_HINT) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep pydicom from printing or logging values of headers, which name persons."""
+    logger = logging.getLogger("pydicom")
+    mode, level = config.settings.reading_validation_mode, logger.level
+    config.settings.reading_validation_mode = config.IGNORE  # its warnings would be made, only to be dropped
+    logger.setLevel(logging.CRITICAL + 1)  # of its modules' loggers, too, which take theirs from it
+    try:
         with catch_warnings():
             simplefilter("ignore")
             yield
-    except (DataError, RecipeError, KeyboardInterrupt, SystemExit):
-        raise
-    except PermissionError as error:
-        raise DataError("may not be read (permission)", hint=f"chmod +r {path.name}") from error
-    except MemoryError as error:
-        raise DataError("needs more memory than there is", hint="lower data.max_megapixels") from error
-    except BaseException as error:  # Rust decoders panic with a BaseException that is no Exception
-        if isinstance(error, RuntimeError) and "missing dependencies" in str(error):
-            raise DataError("no decoder for its transfer syntax", hint="export the file uncompressed") from error
-        problem = f"damaged or not valid ({type(error).__name__})"
-        raise DataError(problem, hint="copy or export the file again") from error
+    finally:
+        config.settings.reading_validation_mode = mode
+        logger.setLevel(level)

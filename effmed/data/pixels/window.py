@@ -1,20 +1,41 @@
-"""Windows: modality values → display intensities, by the functions of the DICOM standard."""
+"""Windows: modality values → display intensities in [0, 1], by the functions of the DICOM standard."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effmed.data.pixels.image import MAX_UINT16
 from effmed.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-UINT16_MAX = 65535
 PERCENTILES = (0.5, 99.5)  # a share of 1 % may saturate: letters, markers, metal
+NAMED_WINDOWS = ("stored", "percentile", "full")
 NUMBER = r"-?\d+(?:\.\d+)?"
+MAX_EXPONENT = 700.0  # exp(709.8) is the largest float64
+
+
+@dataclass(frozen=True)
+class Window:
+    """A way from modality values to intensities.
+
+    Attributes:
+        intensity: Maps values of any shape to float64 in [0, 1].
+        text: The window in words, as ``Provenance.window``.
+        origin: Who chose it, as ``Provenance.window_origin``.
+    """
+
+    intensity: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    text: str
+    origin: str
 
 
 def parse_window(window: str) -> tuple[float, float] | None:
@@ -23,7 +44,7 @@ def parse_window(window: str) -> tuple[float, float] | None:
     Raises:
         RecipeError: The text is none of them.
     """
-    if window in ("stored", "percentile", "full"):
+    if window in NAMED_WINDOWS:
         return None
     match = re.fullmatch(rf"\s*({NUMBER})\s*/\s*({NUMBER})\s*", window)
     if match is None or float(match[2]) < 1:
@@ -35,7 +56,7 @@ def parse_window(window: str) -> tuple[float, float] | None:
 
 
 def apply_window(
-    values: NDArray[np.floating], center: float, width: float, function: str = "LINEAR"
+    values: NDArray[np.float64], center: float, width: float, function: str = "LINEAR"
 ) -> NDArray[np.float64]:
     """Map modality values to display intensities with a DICOM window.
 
@@ -60,7 +81,8 @@ def apply_window(
     if width <= 0:
         raise ValueError(f"window width {width:g} is not positive")
     if function == "SIGMOID":
-        return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700.0, 700.0))))
+        exponent = np.clip(-4.0 * (values - center) / width, -MAX_EXPONENT, MAX_EXPONENT)
+        return np.asarray(1.0 / (1.0 + np.exp(exponent)))
     if function == "LINEAR_EXACT" or width < 1:
         return np.clip((values - center) / width + 0.5, 0.0, 1.0)
     if width == 1:
@@ -68,47 +90,53 @@ def apply_window(
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0.0, 1.0)
 
 
-def percentile_window(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the values between which the middle 99 % lie."""
-    low, high = np.percentile(values, PERCENTILES) if values.size else (0.0, 0.0)
-    return float(low), float(high)
+def center_window(center: float, width: float, function: str = "LINEAR", *, origin: str) -> Window:
+    """Return the window that ``apply_window`` applies."""
+    intensity = partial(apply_window, center=center, width=width, function=function)
+    return Window(intensity, f"{center:g}/{width:g}", origin)
 
 
-def scale_between(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
-    """Map ``low`` to 0 and ``high`` to 1; a constant image becomes 0."""
-    if high <= low:
-        return np.zeros(values.shape)
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+def percentile_window(values: NDArray[np.float64], counts: NDArray[np.intp] | None = None) -> Window:
+    """Return the window between whose ends the middle 99 % of an image lie.
 
-
-def window_values(
-    values: NDArray[Any], window: str, *, full: tuple[float, float]
-) -> tuple[NDArray[np.uint16], str, str]:
-    """Map grey values without a stored window to the full range of 16 bits.
+    Where 99 % of the image are one value (a mask, a nuclear image), the smallest and largest value are taken, so that
+    what differs stays visible; where all of it is one value, zero and this value.
 
     Args:
-        values: Grey values of any type.
-        window: ``data.window``.
-        full: Smallest and largest value that the container can hold.
-
-    Returns:
-        uint16 of the same shape; the window in words; its origin: "recipe", "percentile" or "full".
+        values: Modality values that may occur; padding and what is not finite left out.
+        counts: How often each occurs; None: once.
     """
-    chosen = parse_window(window)
-    if chosen is not None:
-        return to_uint16(apply_window(values.astype(np.float64), *chosen)), f"{chosen[0]:g}/{chosen[1]:g}", "recipe"
-    if window == "full":
-        return to_uint16(scale_between(values, *full)), "full", "full"
-    low, high = percentile_window(values)
-    return to_uint16(scale_between(values, low, high)), percentile_text(low, high), "percentile"
+    seen = values if counts is None else values[counts > 0]
+    if not seen.size:
+        return between(0.0, 0.0, text="no values", origin="percentile")
+    weights = None if counts is None else counts[counts > 0]
+    low, high = np.percentile(seen, PERCENTILES, weights=weights, method="inverted_cdf")
+    if low < high:
+        text = f"p{PERCENTILES[0]:g}-p{PERCENTILES[1]:g} = {low:g}..{high:g}"
+        return between(float(low), float(high), text=text, origin="percentile")
+    low, high = seen.min(), seen.max()
+    if low == high:
+        low = min(0.0, high)
+    return between(float(low), float(high), text=f"p0-p100 = {low:g}..{high:g}", origin="percentile")
 
 
-def percentile_text(low: float, high: float) -> str:
-    """Say which values the percentiles were."""
-    return f"p{PERCENTILES[0]:g}-p{PERCENTILES[1]:g} = {low:g}..{high:g}"
+def full_window(low: float, high: float) -> Window:
+    """Return the window over everything that the file could hold."""
+    return between(low, high, text="full", origin="full")
 
 
-def to_uint16(intensity: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Bring intensities in [0, 1] to 0..65535, rounded."""
-    scaled: NDArray[np.uint16] = np.rint(intensity * UINT16_MAX).astype(np.uint16)
-    return scaled
+def between(low: float, high: float, *, text: str, origin: str) -> Window:
+    """Return the window that maps ``low`` to 0 and ``high`` to 1."""
+    return Window(partial(scale_between, low=low, high=high), text, origin)
+
+
+def scale_between(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Map ``low`` to 0 and ``high`` to 1; everything to 0 where both are the same."""
+    if high <= low:
+        return np.zeros(values.shape)
+    return np.clip((values - low) / (high - low), 0.0, 1.0)
+
+
+def to_uint16(intensity: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Bring intensities in [0, 1] to 0..65535, rounded; what is not a number becomes 0."""
+    return np.rint(np.nan_to_num(intensity, nan=0.0) * MAX_UINT16).astype(np.uint16)

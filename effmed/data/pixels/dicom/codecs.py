@@ -1,0 +1,239 @@
+"""Decoder plug-in for pydicom on imagecodecs: JPEG, JPEG-LS, JPEG 2000, HTJ2K and JPEG XL, bounded before decoding.
+
+imagecodecs is permissively licensed and, unlike the GPL or crash-prone alternatives, decodes lossless and 12-bit
+JPEG as well. RLE stays with pylibjpeg-rle. What is decoded is told by the codestream, which the standard puts above
+the header (PS3.5 8.2.1).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import imagecodecs
+import numpy as np
+from pydicom import uid
+from pydicom.pixels.decoders.base import get_decoder
+
+from effmed.data.pixels.image import BITS_PER_BYTE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom.pixels.decoders.base import DecodeRunner
+
+PLUGIN = "effmed-imagecodecs"
+JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+DECODER_DEPENDENCIES = dict.fromkeys((*JPEG, *JPEG_LS, *JPEG_2000), ("numpy", "imagecodecs"))
+# Syntaxes that pydicom 3.0 does not decode, by the one of its own whose path they can take: retired JPEG processes
+# (PS3.5 A.4.1) and JPEG XL. Their codestreams say what they are.
+STAND_INS = {
+    "1.2.840.10008.1.2.4.53": uid.JPEGExtended12Bit,
+    "1.2.840.10008.1.2.4.55": uid.JPEGExtended12Bit,
+    "1.2.840.10008.1.2.4.110": uid.JPEGExtended12Bit,
+    "1.2.840.10008.1.2.4.111": uid.JPEGExtended12Bit,
+    "1.2.840.10008.1.2.4.112": uid.JPEGExtended12Bit,
+}
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A); a JP2 container puts boxes before it
+J2K_SEARCH_BYTES = 256
+JXL_BARE, JXL_BOXED = b"\xff\x0a", b"\x00\x00\x00\x0cJXL "
+JXL_STARTS = (JXL_BARE, JXL_BOXED)
+JXL_SIZE_BITS = (9, 13, 18, 30)  # ISO/IEC 18181-1, SizeHeader: widths of a size, chosen by two bits
+JXL_RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width : height
+# Markers, ITU-T T.81 table B.1 and T.87.
+MARKER = 0xFF
+JPEG_LS_FRAME = 0xF7
+FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, JPEG_LS_FRAME}
+DCT_FRAMES = {0xC0, 0xC1}  # sequential: spectral selection must be 0 to 63 (T.81 table B.3)
+FRAME_SEGMENT_BYTES = 6  # precision, height, width, number of channels; then three bytes for each channel
+SCAN = 0xDA
+APP0, APP14 = 0xE0, 0xEE
+ADOBE_TRANSFORM_AT = 11  # bytes into the Adobe segment: 0 RGB, 1 YCbCr
+STANDALONE = {0x01, *range(0xD0, 0xDA)}
+LAST_COEFFICIENT = 63
+RGB_IDS = (b"RGB", b"rgb")
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What the start of a codestream says.
+
+    Attributes:
+        rows: Height in pixels.
+        columns: Width in pixels.
+        frame: JPEG's start-of-frame marker; 0 for JPEG 2000 and JPEG XL.
+        is_rgb: Whether its channels are RGB; None where it does not say, or says YCbCr by its numbers only.
+        scan_at: Offset of the first start-of-scan segment; 0 where there is none.
+    """
+
+    rows: int
+    columns: int
+    frame: int = 0
+    is_rgb: bool | None = None
+    scan_at: int = 0
+
+
+def is_available(uid: str) -> bool:  # noqa: ARG001, RUF100  pydicom asks with the syntax
+    """Tell pydicom that imagecodecs is installed: it is a dependency of effmed."""
+    return True
+
+
+def register() -> None:
+    """Make pydicom decode with this module; again is harmless."""
+    for syntax in DECODER_DEPENDENCIES:
+        decoder = get_decoder(syntax)
+        if PLUGIN not in decoder.available_plugins:
+            decoder.add_plugin(PLUGIN, (__name__, "decode"))
+
+
+def decode(source: bytes, runner: DecodeRunner) -> bytes:
+    """Decode one frame for pydicom.
+
+    Args:
+        source: The codestream of one frame.
+        runner: pydicom's account of the header; told how the decoded bytes are laid out.
+
+    Raises:
+        ValueError: The codestream's size is not the header's, which is checked before anything is allocated, or its
+            values do not fit into the bits that the header allocates.
+    """
+    stream = read_codestream(source)
+    if stream is not None and (stream.rows, stream.columns) != (runner.rows, runner.columns):
+        raise ValueError(
+            f"its codestream is {stream.rows} x {stream.columns} pixels, its header says "
+            f"{runner.rows} x {runner.columns}"
+        )
+    values = _decode(source, stream, str(runner.photometric_interpretation))
+    bits = values.dtype.itemsize * BITS_PER_BYTE
+    if bits > max(runner.bits_allocated, BITS_PER_BYTE):
+        raise ValueError(f"its codestream holds {bits} bits, its header allocates {runner.bits_allocated}")
+    if values.ndim > 2:
+        runner.set_option("planar_configuration", 0)
+        if is_jpeg(stream) or runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
+            runner.set_option("photometric_interpretation", "RGB")  # converted by the codec
+    runner.set_option("bits_allocated", bits)
+    return values.tobytes()
+
+
+def is_jpeg(stream: Codestream | None) -> bool:
+    """Whether it is a JPEG whose colours the decoder converts; neither JPEG-LS nor JPEG 2000."""
+    return stream is not None and stream.frame not in (0, JPEG_LS_FRAME)
+
+
+def read_codestream(source: bytes) -> Codestream | None:
+    """Return what a JPEG, JPEG-LS, JPEG 2000 or JPEG XL codestream says of itself; None where it is none of them."""
+    if source.startswith(JXL_STARTS):
+        return _read_jxl(source)
+    if not source.startswith(JPEG_START):
+        return _read_j2k(source)
+    at = 2
+    is_rgb: bool | None = None
+    frame: Codestream | None = None
+    while at + 4 <= len(source) and source[at] == MARKER:
+        marker = source[at + 1]
+        if marker in STANDALONE or marker == MARKER:
+            at += 1 if marker == MARKER else 2
+            continue
+        length = struct.unpack_from(">H", source, at + 2)[0]
+        segment = source[at + 4 : at + 2 + length]
+        if marker == SCAN:
+            return frame and replace(frame, is_rgb=is_rgb, scan_at=at)
+        if marker in FRAMES and len(segment) >= FRAME_SEGMENT_BYTES:
+            rows, columns = struct.unpack_from(">HH", segment, 1)
+            frame = Codestream(rows, columns, marker)
+            is_rgb = True if segment[FRAME_SEGMENT_BYTES::3] in RGB_IDS else is_rgb
+        is_rgb = _colours(marker, segment, is_rgb)
+        at += 2 + length
+    return frame
+
+
+def _colours(marker: int, segment: bytes, before: bool | None) -> bool | None:
+    """JFIF means YCbCr; the Adobe segment says which (T.871; Adobe TN 5116)."""
+    if marker == APP0 and segment.startswith(b"JFIF"):
+        return False
+    if marker == APP14 and segment.startswith(b"Adobe") and len(segment) > ADOBE_TRANSFORM_AT:
+        return segment[ADOBE_TRANSFORM_AT] == 0
+    return before
+
+
+def _read_j2k(source: bytes) -> Codestream | None:
+    start = source.find(J2K_START, 0, J2K_SEARCH_BYTES)
+    form = struct.Struct(">IIII")  # Xsiz, Ysiz, XOsiz, YOsiz after Lsiz and Rsiz
+    if start < 0 or len(source) < start + 8 + form.size:
+        return None
+    columns, rows, left, top = form.unpack_from(source, start + 8)
+    return Codestream(rows - top, columns - left)
+
+
+def _read_jxl(source: bytes) -> Codestream | None:
+    """Read the SizeHeader at the start of a JPEG XL codestream, whose bits run from the lowest upwards."""
+    start = 0 if source.startswith(JXL_BARE) else source.find(JXL_BARE, len(JXL_BOXED), J2K_SEARCH_BYTES)
+    if start < 0:
+        return None
+    bits = _Bits(int.from_bytes(source[start + 2 : start + 2 + 16], "little"))
+    in_eights = bits.take(1)
+    rows = _jxl_size(bits, in_eights)
+    ratio = bits.take(3)
+    width, height = JXL_RATIOS[ratio]
+    return Codestream(rows, rows * width // height if ratio else _jxl_size(bits, in_eights))
+
+
+def _jxl_size(bits: _Bits, in_eights: int) -> int:
+    if in_eights:
+        return (bits.take(5) + 1) * 8
+    return bits.take(JXL_SIZE_BITS[bits.take(2)]) + 1
+
+
+class _Bits:
+    """Bits of a number, taken from the lowest upwards."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def take(self, n_bits: int) -> int:
+        value = self._number & ((1 << n_bits) - 1)
+        self._number >>= n_bits
+        return value
+
+
+def _decode(source: bytes, stream: Codestream | None, photometric: str) -> NDArray[np.generic]:
+    if stream is None:
+        raise ValueError("its codestream is neither JPEG, JPEG-LS, JPEG 2000 nor JPEG XL, or it is cut off")
+    if source.startswith(JXL_STARTS):
+        values = imagecodecs.jpegxl_decode(source)
+    elif stream.frame == JPEG_LS_FRAME:
+        _check_end(source, stream)
+        values = imagecodecs.jpegls_decode(source)
+    elif stream.frame:
+        _check_end(source, stream)
+        is_rgb = stream.is_rgb if stream.is_rgb is not None else photometric == "RGB"
+        colours = "RGB" if is_rgb else None  # None: as libjpeg finds, which is YCbCr
+        values = imagecodecs.jpeg8_decode(repaired(source, stream), colorspace=colours, outcolorspace=colours)
+    else:
+        values = imagecodecs.jpeg2k_decode(source)
+    return np.asarray(values)
+
+
+def _check_end(source: bytes, stream: Codestream) -> None:
+    """Refuse a JPEG that is cut off: libjpeg would fill the missing part with grey."""
+    if source.rfind(JPEG_END) <= stream.scan_at:
+        raise ValueError("its codestream is cut off: JPEG without an end marker")
+
+
+def repaired(source: bytes, stream: Codestream) -> bytes:
+    """Set the spectral selection of a sequential JPEG to 0..63 where an old encoder wrote 0..0.
+
+    The encoder of the NEMA test images did; T.81 table B.3 allows nothing else, so no information is lost. Some
+    versions of libjpeg only warn, others refuse.
+    """
+    if stream.frame not in DCT_FRAMES or not stream.scan_at:
+        return source
+    n_channels = source[stream.scan_at + 4]
+    last_at = stream.scan_at + 5 + 2 * n_channels + 1
+    if last_at >= len(source) or source[last_at] != 0:
+        return source
+    return source[:last_at] + bytes([LAST_COEFFICIENT]) + source[last_at + 1 :]

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from effmed.data.pixels.image import check_size, grey_if_equal
+from effmed.errors import DataError
+
+
+def test_equal_channels_are_one_grey_channel():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert grey_if_equal(np.stack([grey] * 3, axis=-1)).tolist() == grey.tolist()
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_coloured_pixel_keeps_the_colour(channel):
+    colour = np.zeros((3, 4, 3), dtype=np.uint8)
+    colour[2, 3, channel] = 1
+    assert grey_if_equal(colour).shape == (3, 4, 3)
+
+
+def test_the_limit_counts_all_frames():
+    assert check_size(1000, 1000, 2, 2.0) == 2
+    with pytest.raises(DataError, match="1000 x 1000 pixels x 3 frames") as caught:
+        check_size(1000, 1000, 3, 2.0)
+    assert caught.value.hint.endswith("--set data.max_megapixels=3")
+
+
+def test_no_frames_means_one():
+    assert check_size(2, 2, 0, 1.0) == 1
+
+
+@pytest.mark.parametrize("size", [(0, 5, 1), (5, 0, 1), (5, 5, -1), (-5, -5, 1)])
+def test_impossible_sizes_are_refused(size):
+    with pytest.raises(DataError, match="claims"):
+        check_size(*size, 1.0)
