@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HEAD = "classifier."
 STEM = "conv_stem.weight"
+HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
 HEAD_LEARNING_RATE_FACTOR = 4.0  # the new head starts from nothing, the backbone does not
 
 
@@ -78,7 +79,15 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
         ) from error
     if weights is not None:
         load_backbone(network, weights)
+    _start_head(network)
     return network
+
+
+def _start_head(network: nn.Module) -> None:
+    """Start the new head near zero: timm draws it from ±1/√outputs, which for one output gives logits of ±30."""
+    for name, parameter in network.named_parameters():
+        if name.startswith(HEAD):
+            nn.init.normal_(parameter, std=HEAD_STD) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
 
 def load_backbone(network: nn.Module, weights: StateDict) -> None:

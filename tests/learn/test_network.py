@@ -23,6 +23,12 @@ def test_a_grey_stem_gives_the_same_output_as_the_image_replicated():
     assert float(difference.abs().max()) < 1e-5
 
 
+def test_a_new_head_starts_undecided():
+    head = build_network(make.plan()).classifier
+    assert float(head.weight.detach().std()) < 0.02
+    assert float(head.bias.detach().abs().max()) == 0
+
+
 def test_the_pretrained_head_is_left_out():
     weights = timm.create_model("test_efficientnet", num_classes=1, in_chans=1).state_dict()
     network = build_network(make.plan(), weights)
