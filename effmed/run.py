@@ -233,7 +233,7 @@ def _synchronise(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
+    elif path.parent.is_dir():
         path.unlink(missing_ok=True)
 
 

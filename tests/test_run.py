@@ -80,6 +80,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [item.name for item in path.parent.iterdir()] == ["a.txt"]
 
 
+def test_a_file_where_a_folder_should_be_is_a_machine_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match="could not be written"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
 def test_a_folder_is_moved_into_place_whole(tmp_path):
     with replacing(tmp_path / "made") as temporary:
         temporary.mkdir()

@@ -20,7 +20,7 @@ from effmed.data.cache import Cache, open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.records import read_manifest, write_manifest
 from effmed.data.scan import check_unreadable, scan
-from effmed.data.split import assign_splits, shared_patients
+from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import calibrate, fit_calibrator, probabilities
 from effmed.evaluate.decisions import OperatingPoint, choose_operating_point
@@ -97,6 +97,7 @@ def train(training: Training, talk: Talk) -> Trained:
         n_images = len(manifest)
         manifest = manifest.without(cache.failures)
         check_unreadable(n_images, manifest.unreadable, training.recipe.data)
+        check_classes(manifest)
         talk.warn(
             f"{len(cache.failures)} images could not be decoded and are left out; manifest.csv does not hold them"
         )
@@ -123,7 +124,7 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     decided = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
     fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
-    manifest = read_manifest(run.manifest, data)
+    manifest = read_manifest(run.manifest, data, classes=decided.classes)
     job = _Job(run, decided, fingerprint, manifest, _open_cache(manifest, decided, talk))
     state = start_training(build_network(decided), decided)
     best = read_checkpoint(run.last, state)
