@@ -258,7 +258,7 @@ def opacity(patient: Patient, number: int) -> Picture:
     rng = stream("opacity", patient.number)
     side = rng.choice([-1.0, 1.0])
     centre = (side * rng.uniform(0.3, 0.58), rng.uniform(-0.5, 0.38))
-    radius, strength = rng.uniform(0.15, 0.30), 0.45 * rng.uniform() ** 0.7  # the weakest cannot be seen
+    radius, strength = rng.uniform(0.15, 0.30), 0.42 * rng.uniform() ** 0.8  # the weakest cannot be seen
     border = cloud(rng, SIZE / 24)
     growth = stream("opacity", patient.number, number).uniform(0.85, 1.15)
     reach = np.hypot(X - centre[0], Y - centre[1]) / (radius * growth)
