@@ -157,6 +157,16 @@ def test_an_external_set_is_evaluated_with_the_same_network(tiny_run, xrays):
     assert report.data.split.startswith("external")
 
 
+def test_evaluating_the_training_patients_again_is_said(tiny_run, xrays, tmp_path):
+    sets = ["--set", "data.patient_pattern=(p[0-9]+)_"]
+    result = RUNNER.invoke(app, ["evaluate", str(tiny_run.folder), "--data", str(xrays), "--json", *sets])
+    manifest = pd.read_csv(tiny_run.manifest)
+    n_known = manifest.loc[manifest["split"] != "test", "patient"].nunique()
+    assert f"{n_known} patients bear the ids" in result.stderr
+    facts = json.loads(result.stdout)["data"]["facts"]
+    assert facts["patients with ids of the training or validation patients"] == str(n_known)
+
+
 def test_other_classes_than_the_bundles_are_refused(tiny_run, tmp_path):
     for k in range(4):
         picture(tmp_path / "ill" / f"p{k}_0.png", sick=True, seed=k)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effmed.apply.predict import predict_images
+from effmed.data.records import read_manifest
 from effmed.data.scan import scan
 from effmed.errors import BundleError, DataError, RecipeError
 from effmed.evaluate.predictions import read_predictions, write_predictions
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".parquet")
 N_SHOWN = 10
+NOT_A_TEST = "if they are the same people, this is no test"
 
 
 def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk) -> Scored:
@@ -59,7 +62,11 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     _check_classes(manifest, bundle)
     table = _score(bundle, manifest, talk)
     context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
-    return make_report(table, context, recipe.report)
+    n_known = _known_patients(Run(folder.parent), manifest)
+    if n_known:
+        talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
+    facts = {**context.facts, "patients with ids of the training or validation patients": str(n_known)}
+    return make_report(table, replace(context, facts=facts), recipe.report)
 
 
 def run_context(run: Run) -> ReportContext:
@@ -98,6 +105,15 @@ def _bundle_folder(run: Path | None, talk: Talk) -> Path:
         talk.say(f"run {chosen.folder}")
         return chosen.bundle
     return run if (run / SHEET).is_file() else open_run(run).bundle
+
+
+def _known_patients(run: Run, manifest: Manifest) -> int:
+    """Count patients whose id stands in the run's train or val split; 0 where only the bundle is at hand."""
+    if not run.manifest.is_file():
+        return 0
+    known = read_manifest(run.manifest, manifest.root).frame
+    seen = known.loc[known["split"] != "test", "patient"]
+    return int(manifest.frame.loc[manifest.frame["patient"].isin(seen), "patient"].nunique())
 
 
 def _check_classes(manifest: Manifest, bundle: Bundle) -> None:
