@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from effmed import workflows
 from effmed.cli.app import app
-from effmed.errors import BundleError, DataError, EffmedError, RecipeError
+from effmed.errors import BundleError, DataError, EffmedError, MachineError, RecipeError
 from effmed.learn.bundle import read_bundle, weights_digest
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
@@ -195,6 +196,27 @@ def test_an_interrupted_training_is_resumed_to_the_same_weights(xrays, tiny_run,
     assert json.loads(result.stdout)["run"] == str(tmp_path / "run")
     first, second = (json.loads(run.done.read_text()) for run in (tiny_run, Run(tmp_path / "run")))
     assert first["weights_sha256"] == second["weights_sha256"]
+
+
+def test_a_full_disk_is_said_and_the_run_stays_resumable(xrays, tiny_run, tmp_path, monkeypatch):
+    import errno
+
+    write = Path.write_bytes
+
+    def fill_up(path, data):
+        if "epoch-0002" in str(path) and path.name == "best.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(MachineError, match="disk is full"):
+        workflows.train(training(xrays, tmp_path / "run"))
+    monkeypatch.setattr(Path, "write_bytes", write)
+    workflows.resume(tmp_path / "run")
+    done = json.loads(Run(tmp_path / "run").done.read_text())
+    assert done == json.loads(tiny_run.done.read_text())
+    numbers = [json.loads(line)["number"] for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert numbers == [1, 2]
 
 
 def test_a_training_that_stops_before_its_first_epoch_leaves_nothing(xrays, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle  # for the name of its error: torch reads checkpoints with weights_only=True, which runs no code
 import shutil
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from effmed import __version__
 from effmed.data.pixels import Preprocessing
@@ -84,7 +85,7 @@ def weights_digest(network: torch.nn.Module) -> str:
 def write_weights(network: torch.nn.Module, path: Path) -> None:
     """Write all tensors as safetensors, whole or not at all."""
     with replacing(path) as temporary:
-        save_file(_plain(network.state_dict()), temporary)
+        temporary.write_bytes(save(_plain(network.state_dict())))
 
 
 def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -180,9 +181,11 @@ def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.T
     name = f"epoch-{state.epoch:04d}"
     with replacing(folder / name) as temporary:
         temporary.mkdir()
-        save_file(_plain(state.network.state_dict()), temporary / WEIGHTS)
-        save_file(_plain(best), temporary / BEST)
-        torch.save(state.state_dict(), temporary / STATE)
+        (temporary / WEIGHTS).write_bytes(save(_plain(state.network.state_dict())))
+        (temporary / BEST).write_bytes(save(_plain(best)))
+        changing = io.BytesIO()  # written by Python, so that a full disk is an OSError and not the library's own
+        torch.save(state.state_dict(), changing)
+        (temporary / STATE).write_bytes(changing.getvalue())
     for older in folder.glob("epoch-*"):
         if older.name < name:
             shutil.rmtree(older)

@@ -128,6 +128,7 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     job = _Job(run, decided, fingerprint, manifest, _open_cache(manifest, decided, talk))
     state = start_training(build_network(decided), decided)
     best = read_checkpoint(run.last, state)
+    _forget_after(run, state.epoch)
     talk.say(f"epoch {state.epoch} of {decided.epochs} was the last whole one; the best was {state.best_epoch}")
     with _resumable(run, talk):
         return _finish(job, state, _fit(job, state, best, talk), talk)
@@ -201,6 +202,12 @@ def _git_commit() -> str:
         return ""
     done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603  fixed words
     return done.stdout.strip()
+
+
+def _forget_after(run: Run, epoch: int) -> None:
+    """Take the lines of epochs that the checkpoint does not hold out of the history; they are run again."""
+    lines = run.history.read_text(encoding="utf-8").splitlines()
+    write_text(run.history, "".join(f"{line}\n" for line in lines if json.loads(line)["number"] <= epoch))
 
 
 def _fit(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Weights:
