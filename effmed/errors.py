@@ -1,5 +1,14 @@
 """The four ways in which effmed stops on purpose, each with its exit code and a remedy."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+N_SHOWN = 10
+
 
 class EffmedError(Exception):
     """A problem that the user can mend; shown as two lines, without a traceback.
@@ -40,3 +49,10 @@ class MachineError(EffmedError):
     """The machine refuses: disk, memory, permission, network, device."""
 
     exit_code = 5
+
+
+def shortened(items: Iterable[object]) -> str:
+    """Return the first ten items as text, and how many there are in all."""
+    texts = [str(item) for item in items]
+    rest = f" … ({len(texts)} in all)" if len(texts) > N_SHOWN else ""
+    return ", ".join(texts[:N_SHOWN]) + rest

@@ -1,6 +1,6 @@
 import pytest
 
-from effmed.errors import BundleError, DataError, EffmedError, MachineError, RecipeError
+from effmed.errors import BundleError, DataError, EffmedError, MachineError, RecipeError, shortened
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ def test_each_kind_has_its_exit_code(kind, code):
 def test_a_remedy_is_required():
     with pytest.raises(TypeError, match="hint"):
         DataError("what is wrong")
+
+
+def test_long_lists_show_ten_and_the_total():
+    assert shortened(range(10)).endswith("8, 9")
+    assert shortened(range(11)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … (11 in all)"

@@ -16,8 +16,8 @@ import numpy as np
 import platformdirs
 
 from effmed.data.decode import Source, decode
-from effmed.data.medmnist import SUFFIX, read_npz_images
 from effmed.data.pixels import Image, Preprocessing, preprocess, read_image
+from effmed.data.scan.medmnist import SUFFIX, read_npz_images
 from effmed.errors import DataError, MachineError
 from effmed.run import machine_error, replacing, write_text
 

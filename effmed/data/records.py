@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from effmed.data.labels import order_classes
+from effmed.data.classes import order_classes
 from effmed.errors import DataError
 from effmed.recipe import DataSettings
 from effmed.run import replacing

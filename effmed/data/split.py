@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from effmed.data.labels import shortened
 from effmed.data.records import SPLITS, Manifest
-from effmed.errors import DataError, RecipeError
+from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

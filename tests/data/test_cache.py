@@ -13,8 +13,8 @@ import pytest
 
 from effmed.data import cache as module
 from effmed.data.cache import cache_folder, open_cache, read_images, read_preprocessed
-from effmed.data.medmnist import read_npz_manifest
 from effmed.data.pixels import Preprocessing
+from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import DataError, MachineError
 from tests import make
 from tests.data.deadly import DeadlyPath

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
-from effmed.data.medmnist import read_npz_manifest
 from effmed.data.records import Unreadable
+from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import RecipeError
 from effmed.recipe import DataSettings
 from tests import make

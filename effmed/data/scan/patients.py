@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effmed.data.labels import shortened
-from effmed.errors import DataError, RecipeError
+from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from effmed.data.patients import find_patients
+from effmed.data.scan.patients import find_patients
 from effmed.errors import DataError, RecipeError
 from effmed.recipe import DataSettings
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from effmed.data.medmnist import read_npz_images, read_npz_manifest
+from effmed.data.scan.medmnist import read_npz_images, read_npz_manifest
 from effmed.errors import DataError
 from tests import make
 

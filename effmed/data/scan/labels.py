@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from effmed.errors import DataError
+from effmed.errors import DataError, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from effmed.recipe import DataSettings
 
-N_SHOWN = 10
 SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -35,10 +34,6 @@ COLUMN_NAMES = {
     "age": ("age", "age_years"),
     "site": ("site", "hospital", "center", "centre", "institution"),
 }
-NEGATIVE_NAMES = {
-    "normal", "no_finding", "no_findings", "nofinding", "nofindings", "none", "negative", "neg", "healthy", "control",
-    "controls", "benign", "clear", "absent", "no", "0", "false", "background", "unremarkable",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,39 +141,6 @@ def normalise_splits(values: pd.Series, where: str) -> pd.Series:
     return known.astype("string")
 
 
-def order_classes(names: Iterable[str], settings: DataSettings) -> tuple[tuple[str, ...], str]:
-    """Put class names in the order of the network's outputs, the positive one of two last.
-
-    Returns:
-        The names, and a sentence on how the order was found.
-
-    Raises:
-        DataError: ``data.positive_class`` is not one of two classes.
-    """
-    classes = tuple(sorted(set(names), key=lambda name: (int(name) if name.isdecimal() else -1, name)))
-    wanted = settings.positive_class
-    if wanted != "auto":
-        if len(classes) != 2 or wanted not in classes:
-            problem = f"data.positive_class = {wanted!r}, but the classes are {', '.join(classes)}"
-            raise DataError(problem, hint="name one of exactly two classes, or leave it out")
-        return tuple(sorted(classes, key=lambda name: name == wanted)), f"positive class {wanted}: set by the recipe"
-    if len(classes) != 2:
-        return classes, f"{len(classes)} classes in the order of their names"
-    negative = [name for name in classes if _plain(name) in NEGATIVE_NAMES]
-    if len(negative) == 1:
-        positive = next(name for name in classes if name not in negative)
-        why = "is the smaller number" if negative[0].isdigit() else "reads like the absence of a finding"
-        return (negative[0], positive), f"positive class {positive}: {negative[0]} {why} (data.positive_class)"
-    return classes, f"positive class {classes[1]}: the last by its name (data.positive_class)"
-
-
-def shortened(items: Iterable[object]) -> str:
-    """Return the first ten items as text, and how many there are in all."""
-    texts = [str(item) for item in items]
-    rest = f" … ({len(texts)} in all)" if len(texts) > N_SHOWN else ""
-    return ", ".join(texts[:N_SHOWN]) + rest
-
-
 def _relative(text: str, bases: Sequence[Path], known: Collection[str]) -> str | None:
     """Return the known file that a path means, seen from each of the folders; the first is the data folder."""
     plain = Path(text.replace("\\", "/"))
@@ -190,10 +152,6 @@ def _relative(text: str, bases: Sequence[Path], known: Collection[str]) -> str |
                 if file in known:
                     return file
     return None
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from effmed.data.labels import (
+from effmed.data.classes import order_classes
+from effmed.data.pixels import Header, read_header, sniff
+from effmed.data.records import PICTURE, Manifest, Unreadable, make_frame, with_types
+from effmed.data.scan.labels import (
     SPLIT_NAMES,
     LabelTable,
     match_images,
     normalise_splits,
     one_row_per_image,
-    order_classes,
     read_labels,
-    shortened,
 )
-from effmed.data.medmnist import SUFFIX, read_npz_manifest
-from effmed.data.patients import find_patients
-from effmed.data.pixels import Header, read_header, sniff
-from effmed.data.records import PICTURE, Manifest, Unreadable, make_frame, with_types
-from effmed.errors import DataError, RecipeError
+from effmed.data.scan.medmnist import SUFFIX, read_npz_manifest
+from effmed.data.scan.patients import find_patients
+from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from effmed.data.labels import match_images, normalise_splits, order_classes, read_labels, shortened
+from effmed.data.scan.labels import match_images, normalise_splits, read_labels
 from effmed.errors import DataError
 from effmed.recipe import DataSettings
 from tests import make
@@ -219,40 +219,3 @@ def test_an_unknown_split_is_refused():
     error = refusal(normalise_splits, pd.Series(["train", "fold1"], dtype="string"), "t.csv")
     assert "none of train, val and test: fold1" in error.problem
     assert "data.split_column" in error.hint
-
-
-@pytest.mark.parametrize(
-    ("names", "classes", "reason"),
-    [
-        (["pneumonia", "normal"], ("normal", "pneumonia"), "normal reads like the absence of a finding"),
-        (["Abscess", "No Finding"], ("No Finding", "Abscess"), "No Finding reads like"),
-        (["malignant", "benign"], ("benign", "malignant"), "benign reads like"),
-        (["1", "0"], ("0", "1"), "0 is the smaller number"),
-        (["dog", "cat"], ("cat", "dog"), "the last by its name"),
-        (["normal", "benign"], ("benign", "normal"), "the last by its name"),
-        (["10", "9", "0"], ("0", "9", "10"), "3 classes in the order"),
-        (["c", "a", "b"], ("a", "b", "c"), "3 classes in the order of their names"),
-    ],
-)
-def test_the_negative_class_comes_first_where_names_tell(names, classes, reason):
-    order, why = order_classes(names, AUTO)
-    assert order == classes
-    assert reason in why
-
-
-def test_the_positive_class_can_be_set():
-    order, why = order_classes(["normal", "tumour"], DataSettings(positive_class="normal"))
-    assert order == ("tumour", "normal")
-    assert "set by the recipe" in why
-
-
-@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "tumor"]])
-def test_a_positive_class_that_is_not_one_of_two_is_refused(names):
-    error = refusal(order_classes, names, DataSettings(positive_class="tumor"))
-    assert f"data.positive_class = 'tumor', but the classes are {', '.join(names)}" in error.problem
-    assert "exactly two classes" in error.hint
-
-
-def test_long_lists_show_ten_and_the_total():
-    assert shortened(range(10)).endswith("8, 9")
-    assert shortened(range(11)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … (11 in all)"
