@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 N_SHOWN = 10
 
@@ -25,6 +25,10 @@ class EffmedError(Exception):
         super().__init__(problem)
         self.problem = problem
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Callable[..., EffmedError], tuple[type[EffmedError], str, str]]:
+        """Let it pass between processes, which the required hint would prevent."""
+        return _rebuild, (type(self), self.problem, self.hint)
 
 
 class RecipeError(EffmedError):
@@ -49,6 +53,10 @@ class MachineError(EffmedError):
     """The machine refuses: disk, memory, permission, network, device."""
 
     exit_code = 5
+
+
+def _rebuild(kind: type[EffmedError], problem: str, hint: str) -> EffmedError:
+    return kind(problem, hint=hint)
 
 
 def shortened(items: Iterable[object]) -> str:

@@ -15,3 +15,16 @@ class DeadlyPath(type(Path())):
 
 def end_process():
     os._exit(1)
+
+
+def square(number):
+    """Return the square; die at -1, and never end at -2."""
+    if number == -1:
+        os._exit(1)
+    while number == -2:
+        pass
+    return number * number
+
+
+def lost(number):
+    return f"lost {number}"

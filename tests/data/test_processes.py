@@ -1,0 +1,51 @@
+"""Work in processes: the same results in the same order; a death or a loop without end costs one item."""
+
+import pickle
+import signal
+
+import cv2
+import pytest
+
+from effmed.data import processes as module
+from effmed.data.processes import PENDING_PER_WORKER, Job, work_through
+from effmed.errors import MachineError, RecipeError
+from tests.data.deadly import end_process, lost, square
+
+JOB = Job(square, lost)
+
+
+def test_results_come_in_the_order_of_the_items_with_and_without_processes():
+    items = range(2 * PENDING_PER_WORKER + 5)
+    expected = [k * k for k in items]
+    assert list(work_through(JOB, items)) == expected
+    assert list(work_through(JOB, items, workers=2)) == expected
+
+
+def test_a_death_costs_its_item_and_no_other():
+    items = [1, 2, -1, *range(3, 2 * PENDING_PER_WORKER + 3)]
+    assert list(work_through(JOB, items, workers=2)) == ["lost -1" if k == -1 else k * k for k in items]
+
+
+def test_what_never_ends_is_ended_and_costs_its_item():
+    job = Job(square, lost, limit_s=1.0)
+    assert list(work_through(job, [1, -2, 3], workers=2)) == [1, "lost -2", 9]
+
+
+def test_processes_that_cannot_start_are_the_machines_fault(monkeypatch):
+    monkeypatch.setattr(module, "_prepare_process", end_process)
+    with pytest.raises(MachineError, match="cannot be started") as caught:
+        list(work_through(JOB, [1], workers=2))
+    assert "__main__" in caught.value.hint
+
+
+def test_a_process_leaves_interrupts_to_its_parent_and_uses_one_thread(monkeypatch):
+    calls = []
+    monkeypatch.setattr(signal, "signal", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(cv2, "setNumThreads", calls.append)
+    module._prepare_process()
+    assert calls == [(signal.SIGINT, signal.SIG_IGN), 1]
+
+
+def test_an_error_keeps_problem_and_hint_on_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(RecipeError("what", hint="why")))  # noqa: S301  what was pickled here
+    assert (type(error), error.problem, error.hint) == (RecipeError, "what", "why")
