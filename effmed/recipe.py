@@ -62,6 +62,8 @@ class DataSettings(Section):
     """Regular expression whose first group, searched in the relative path, is the patient."""
     one_image_per_patient: bool = False
     """State that every image is of another patient, where no patient id exists."""
+    keep_ids: bool = False
+    """Write patient and study ids as they are, not pseudonyms keyed to this machine, into manifest and predictions."""
     positive_class: str = "auto"
     """Of two classes, the one whose probability is reported; auto: the one not named like 'normal'."""
     max_unreadable_fraction: Fraction = 0.0

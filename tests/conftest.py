@@ -18,6 +18,7 @@ settings.load_profile("effmed")
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     os.environ["EFFMED_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["EFFMED_KEY"] = str(tmp_path_factory.mktemp("key") / "pseudonyms.key")
 
 
 @pytest.fixture(autouse=True)

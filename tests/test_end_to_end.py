@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -166,6 +167,17 @@ def test_evaluating_the_training_patients_again_is_said(tiny_run, xrays, tmp_pat
     assert f"{n_known} patients bear the ids" in result.stderr
     facts = json.loads(result.stdout)["data"]["facts"]
     assert facts["patients with ids of the training or validation patients"] == str(n_known)
+
+
+def test_pseudonyms_of_another_key_are_not_taken_for_other_patients(tiny_run, xrays, tmp_path):
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pseudonym_key": "0123"}))
+    sets = ["--set", "data.patient_pattern=(p[0-9]+)_"]
+    result = RUNNER.invoke(app, ["evaluate", str(tmp_path / "run"), "--data", str(xrays), "--json", *sets])
+    assert "whether its patients are among these cannot be told" in result.stderr
+    facts = json.loads(result.stdout)["data"]["facts"]
+    assert facts["patients with ids of the training or validation patients"] == "cannot be told"
 
 
 def test_other_classes_than_the_bundles_are_refused(tiny_run, tmp_path):

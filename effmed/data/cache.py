@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import platformdirs
 
 from effmed.data.decode import Source, decode
 from effmed.data.pixels import Image, Preprocessing, preprocess, read_image
+from effmed.data.remembered import cache_folder
 from effmed.data.scan.medmnist import SUFFIX, read_npz_images
 from effmed.errors import DataError, MachineError
 from effmed.run import machine_error, replacing, write_text
@@ -83,12 +83,6 @@ class _Order:
     def part(self, rows: Sequence[int]) -> Manifest:
         """The images of some rows."""
         return self.manifest.with_frame(self.manifest.frame.iloc[list(rows)])
-
-
-def cache_folder() -> Path:
-    """Return ``$EFFMED_CACHE``, or the platform's cache folder."""
-    named = os.environ.get("EFFMED_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("effmed")
 
 
 def open_cache(

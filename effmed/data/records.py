@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
 IDENTITY = ("image", "frame", "label", "patient", "study", "split")
+OBJECT = ("series", "instance")  # pseudonyms of DICOM's identifiers
 PICTURE = ("rows", "columns", "bits", "colour", "photometric", "syntax")
-COLUMNS = (*IDENTITY, *ATTRIBUTES, *PICTURE)
+COLUMNS = (*IDENTITY, *OBJECT, *ATTRIBUTES, *PICTURE)
 COUNTS = ("frame", "rows", "columns", "bits")
 NOT_TEXT = (*COUNTS, "age", "colour")
+FRAME_DIGITS = 9
 SPLITS = ("train", "val", "test")
 
 
@@ -91,7 +93,7 @@ class Manifest:
         """Iterate over the rows as records."""
         for row in self.frame.to_dict("records"):
             known: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-            attributes = {name: known.pop(name) for name in (*ATTRIBUTES, *PICTURE)}
+            attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE)}
             yield Record(**known, attributes=attributes)
 
     def with_frame(self, frame: pd.DataFrame, **reasons: str) -> Manifest:
@@ -113,10 +115,21 @@ class Manifest:
         return replace(self.with_frame(kept), unreadable=(*self.unreadable, *more))
 
     def digest(self) -> str:
-        """Return the SHA-256 of image, frame, label, patient, study and split of all rows, whatever their order."""
+        """Return the SHA-256 of image, frame, label and split of all rows, and of which belong to one patient or study.
+
+        It is the same whatever the order of the rows, and whatever patients and studies are called.
+        """
         rows = self.frame[list(IDENTITY)].astype("string").fillna("")
+        first = image_keys(self.frame)
+        for name in ("patient", "study"):
+            rows[name] = first.groupby(rows[name]).transform("min").where(rows[name] != "", "")
         lines = sorted("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
         return hashlib.sha256("\x1e".join(lines).encode()).hexdigest()
+
+
+def image_keys(frame: pd.DataFrame) -> pd.Series:
+    """Return ``image#frame`` of each row: a text whose order is that of images, and of frames within a file."""
+    return frame["image"].astype("string") + "#" + frame["frame"].astype("string").str.zfill(FRAME_DIGITS)
 
 
 def make_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from effmed.data.records import SPLITS, Manifest
+from effmed.data.records import SPLITS, Manifest, image_keys
 from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
@@ -131,13 +131,15 @@ def _draw(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Ser
 
 
 def _strata(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per patient, sorted: its number of images, and its class; of several the one with fewest patients.
+    """Return one row per patient: its number of images, and its class; of several the one with fewest patients.
 
-    The rarest class decides because it is the one that a split could miss.
+    The rarest class decides because it is the one that a split could miss. Patients come in the order of their first
+    images, so that a seed divides them in the same way whatever they are called.
     """
     n_patients = frame.groupby("label")["patient"].nunique()
-    ordered = frame.assign(rarity=frame["label"].map(n_patients)).sort_values(["patient", "rarity", "label"])
-    return ordered.groupby("patient").agg(stratum=("label", "first"), n_images=("label", "size"))
+    first = image_keys(frame).groupby(frame["patient"]).transform("min")
+    ordered = frame.assign(rarity=frame["label"].map(n_patients), first=first).sort_values(["first", "rarity", "label"])
+    return ordered.groupby("patient", sort=False).agg(stratum=("label", "first"), n_images=("label", "size"))
 
 
 def _deal(n_images: pd.Series, shares: Mapping[str, float], surplus: dict[str, float]) -> dict[str, str]:

@@ -7,7 +7,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from effmed import __version__
-from effmed.data.cache import cache_folder
+from effmed.data.pseudonyms import key_file
+from effmed.data.remembered import cache_folder
 from effmed.learn.network import find_machine
 from effmed.workflows.catalogue import package_version
 
@@ -32,6 +33,7 @@ def doctor() -> dict[str, Any]:
         "device": machine.name,
         "cores": machine.cores,
         "cache": str(folder),
+        "pseudonym key": str(key_file()),
         "free_mb": shutil.disk_usage(_existing(folder)).free // 1_000_000,
         "packages": {name: package_version(name) or "not installed" for name in PACKAGES},
     }

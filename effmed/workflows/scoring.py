@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effmed.apply.predict import predict_images
+from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import read_manifest
 from effmed.data.scan import scan
 from effmed.errors import BundleError, DataError, RecipeError
@@ -21,10 +23,11 @@ from effmed.workflows.values import Scored
 if TYPE_CHECKING:
     from effmed.data.records import Manifest
     from effmed.evaluate.predictions import Predictions
-    from effmed.recipe import Recipe
+    from effmed.recipe import DataSettings, Recipe
 
 SUFFIXES = (".csv", ".parquet")
 N_SHOWN = 10
+UNTOLD = "cannot be told"
 NOT_A_TEST = "if they are the same people, this is no test"
 
 
@@ -35,6 +38,7 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk)
             f"--out {out} is neither a .csv nor a .parquet file", hint=f"for example --out {out.stem}.csv"
         )
     check_writable(out.parent)
+    tell_of_ids(recipe.data, talk)
     bundle = read_bundle(_bundle_folder(run, talk))
     reading = progress_of(talk, "reading headers")
     table = _score(bundle, scan(data, None, recipe.data, labelled=False, on_progress=reading), talk)
@@ -58,14 +62,18 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
         )
     folder = _bundle_folder(run, talk)
     bundle = read_bundle(folder)
+    tell_of_ids(recipe.data, talk)
     manifest = scan(data, labels, recipe.data, on_progress=progress_of(talk, "reading headers"))
     _check_classes(manifest, bundle)
     table = _score(bundle, manifest, talk)
     context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
-    n_known = _known_patients(Run(folder.parent), manifest)
+    n_known = _known_patients(Run(folder.parent), manifest, recipe.data, talk)
     if n_known:
         talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
-    facts = {**context.facts, "patients with ids of the training or validation patients": str(n_known)}
+    facts = {
+        **context.facts,
+        "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
+    }
     return make_report(table, replace(context, facts=facts), recipe.report)
 
 
@@ -107,10 +115,20 @@ def _bundle_folder(run: Path | None, talk: Talk) -> Path:
     return run if (run / SHEET).is_file() else open_run(run).bundle
 
 
-def _known_patients(run: Run, manifest: Manifest) -> int:
-    """Count patients whose id stands in the run's train or val split; 0 where only the bundle is at hand."""
+def tell_of_ids(settings: DataSettings, talk: Talk) -> None:
+    """Say that persons can be named by what will be written, where that is wanted."""
+    if settings.keep_ids:
+        talk.warn("data.keep_ids = true: manifest and predictions hold patient and study ids as they are; do not share")
+
+
+def _known_patients(run: Run, manifest: Manifest, settings: DataSettings, talk: Talk) -> int | None:
+    """Count patients whose id stands in the run's train or val split; None where that cannot be told."""
     if not run.manifest.is_file():
-        return 0
+        return None
+    made_with = json.loads(run.environment.read_text(encoding="utf-8")).get(KEY_ID, "kept")
+    if made_with != make_pseudonyms(keep_ids=settings.keep_ids).key_id:
+        talk.warn("the run's pseudonyms were made otherwise: whether its patients are among these cannot be told")
+        return None
     known = read_manifest(run.manifest, manifest.root).frame
     seen = known.loc[known["split"] != "test", "patient"]
     return int(manifest.frame.loc[manifest.frame["patient"].isin(seen), "patient"].nunique())

@@ -18,6 +18,7 @@ import yaml
 
 from effmed.data.cache import Cache, open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
+from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import read_manifest, write_manifest
 from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
@@ -45,7 +46,7 @@ from effmed.learn.weights import find_native_input, read_weights
 from effmed.recipe import make_recipe, recipe_text
 from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
 from effmed.workflows.checkup import environment
-from effmed.workflows.scoring import make_context
+from effmed.workflows.scoring import make_context, tell_of_ids
 from effmed.workflows.tables import headline
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
@@ -137,6 +138,7 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
 def _divided(training: Training, talk: Talk) -> Manifest:
     find_variant(training.variant)  # a wrong name is refused before minutes of reading
     settings = training.recipe.data
+    tell_of_ids(settings, talk)
     reading = progress_of(talk, "reading headers")
     manifest = assign_splits(scan(training.data, training.labels, settings, on_progress=reading), settings)
     for item in manifest.unreadable:
@@ -190,7 +192,12 @@ def _write_start(job: _Job, training: Training) -> None:
     write_text(run.recipe, recipe_text(training.recipe))
     write_json(run.fingerprint, job.fingerprint)
     write_manifest(job.manifest, run.manifest)
-    started = {"data": str(training.data.resolve()), "seed": decided.seed, "command": " ".join(sys.argv)}
+    started = {
+        "data": str(training.data.resolve()),
+        "seed": decided.seed,
+        "command": " ".join(sys.argv),
+        KEY_ID: make_pseudonyms(keep_ids=training.recipe.data.keep_ids).key_id,
+    }
     write_json(run.environment, {**environment(decided.device_name), **started, "commit": _git_commit()})
     write_json(run.plan, decided)
 

@@ -28,3 +28,9 @@ def square(number):
 
 def lost(number):
     return f"lost {number}"
+
+
+def read_or_die(names):
+    if "deadly" in names:
+        os._exit(1)
+    return [(name,) for name in names]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from effmed.data.decode import Source, decode
-from effmed.data.processes import PENDING_PER_WORKER
 from effmed.data.pixels import Preprocessing
+from effmed.data.processes import PENDING_PER_WORKER
 from effmed.errors import DataError, RecipeError
 from tests import make
 from tests.data.deadly import DeadlyPath

@@ -77,8 +77,17 @@ def test_the_digest_does_not_depend_on_the_order_of_rows():
 @pytest.mark.parametrize("column", ["image", "frame", "label", "patient", "study", "split"])
 def test_the_digest_changes_with_every_column_of_identity(column):
     manifest = make.manifest(labels=["a", "b"])
-    frame = manifest.frame.assign(**{column: [7, 7] if column == "frame" else ["x", "y"]})
+    changed = {"frame": [7, 7], "patient": ["x", "x"], "study": ["x", "x"]}.get(column, ["x", "y"])
+    frame = manifest.frame.assign(**{column: changed})
     assert manifest.with_frame(with_types(frame)).digest() != manifest.digest()
+
+
+def test_the_digest_does_not_depend_on_what_patients_are_called():
+    manifest = make.manifest(labels=["a", "b", "a"], patients=["p1", "p2", "p1"])
+    other = make.manifest(labels=["a", "b", "a"], patients=["z", "a", "z"])
+    torn = make.manifest(labels=["a", "b", "a"], patients=["z", "a", "a"])
+    assert other.digest() == manifest.digest()
+    assert torn.digest() != manifest.digest()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

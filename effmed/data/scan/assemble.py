@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from effmed.data.classes import order_classes
-from effmed.data.pixels import Header, read_header, sniff
-from effmed.data.records import PICTURE, Manifest, Unreadable, make_frame, with_types
+from effmed.data.pixels import PIXELS_PER_MEGAPIXEL, check_size
+from effmed.data.pseudonyms import make_pseudonyms
+from effmed.data.records import COLUMNS, Manifest, Unreadable, with_types
+from effmed.data.scan.headers import read_headers
 from effmed.data.scan.labels import (
     SPLIT_NAMES,
     LabelTable,
@@ -27,14 +26,13 @@ from effmed.data.scan.patients import find_patients
 from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from effmed.data.pseudonyms import Pseudonyms
     from effmed.recipe import DataSettings
 
-IMAGE_SUFFIXES = {".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".md", ".xml", ".html", ".yaml", ".yml", ".log"}
-NOT_IMAGES = {"dicomdir"}  # the index of a DICOM medium: DICOM by content, but no image (PS3.10)
-HEADER_ATTRIBUTES = ("view", "sex", "laterality", "modality", "manufacturer", "scanner", "body_part")
+Progress: TypeAlias = "Callable[[int, int], None] | None"
 
 
 def scan(
@@ -43,7 +41,7 @@ def scan(
     settings: DataSettings,
     *,
     labelled: bool = True,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress = None,
 ) -> Manifest:
     """Find all images below a folder with their labels and patients; reads headers, not pixels.
 
@@ -65,9 +63,10 @@ def scan(
         problem = f"{data} is not a folder"
         raise DataError(problem, hint="name the folder that holds the images, or a MedMNIST .npz file")
     table = None if labels is None else read_labels(labels, settings)
-    manifest = _scan_headers(data, settings, on_progress)
+    pseudonyms = make_pseudonyms(keep_ids=settings.keep_ids)
+    manifest = _scan_headers(data, settings, pseudonyms, on_progress)
     if table is not None:
-        manifest = _with_table(manifest, table, keep_all=not labelled)
+        manifest = _with_table(manifest, _hidden(table, pseudonyms), keep_all=not labelled)
     if labelled:
         check_unreadable(len(manifest) + len(manifest.unreadable), manifest.unreadable, settings)
         _check_any(manifest)
@@ -75,8 +74,20 @@ def scan(
         manifest = _with_folders(manifest)
     column = table.columns.get("patient") if table is not None else None
     patients = find_patients(manifest.frame, column, settings, required=labelled)
-    manifest = manifest.with_frame(manifest.frame.assign(patient=patients.ids), patient=patients.reason)
+    ids = patients.ids if patients.is_hidden else _pseudonymised(patients.ids, "patient", pseudonyms)
+    manifest = manifest.with_frame(manifest.frame.assign(patient=ids), patient=patients.reason)
     return _with_classes(manifest, settings, required=labelled)
+
+
+def _hidden(table: LabelTable, pseudonyms: Pseudonyms) -> LabelTable:
+    """Return a label table whose patients and studies are pseudonyms."""
+    rows = table.rows
+    known = {name: _pseudonymised(rows[name], name, pseudonyms) for name in ("patient", "study") if name in rows}
+    return replace(table, rows=rows.assign(**known))
+
+
+def _pseudonymised(ids: pd.Series, kind: str, pseudonyms: Pseudonyms) -> pd.Series:
+    return ids.map({value: pseudonyms.of(kind, str(value)) for value in ids.dropna().unique()}).astype("string")
 
 
 def check_unreadable(n_images: int, unreadable: Sequence[Unreadable], settings: DataSettings) -> None:
@@ -113,107 +124,43 @@ def _scan_npz(data: Path, labels: Path | None) -> Manifest:
     return read_npz_manifest(data)
 
 
-def _scan_headers(data: Path, settings: DataSettings, on_progress: Callable[[int, int], None] | None) -> Manifest:
-    unreadable: list[Unreadable] = []
-    files = list(_walk(data, unreadable))
-    rows: list[dict[str, Any]] = []
-    for done, path in enumerate(files, start=1):
-        image = _name_of(path, data)
-        try:
-            header = _header_of(path, data, settings.max_megapixels)
-            if header is not None:
-                rows += [_row(image, frame, header) for frame in _frames(header, settings)]
-        except DataError as error:
-            unreadable.append(Unreadable(image, 0, error.problem, error.hint))
-        if on_progress is not None:
-            on_progress(done, len(files))
-    if not rows and not unreadable:
-        problem = f"no image below {data} ({len(files)} other files)" if files else f"no image below {data}"
+def _scan_headers(data: Path, settings: DataSettings, pseudonyms: Pseudonyms, on_progress: Progress) -> Manifest:
+    found = read_headers(data, pseudonyms, on_progress=on_progress)
+    if found.frame.empty and not found.refused:
+        problem = f"no image below {data} ({found.n_files} other files)" if found.n_files else f"no image below {data}"
         raise DataError(problem, hint="name a folder that holds DICOM, PNG, JPEG, TIFF or BMP files")
-    return Manifest(data, make_frame(rows), unreadable=tuple(unreadable))
+    rows, refused = _frames(found.frame, settings)
+    rows = rows.rename(columns={"age_years": "age"}).reindex(columns=list(COLUMNS))
+    return Manifest(data, with_types(rows), unreadable=(*found.refused, *refused))
 
 
-def _walk(root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
-    """Yield everything below ``root`` that is neither hidden nor a folder, in order; no linked folder is entered."""
+def _frames(files: pd.DataFrame, settings: DataSettings) -> tuple[pd.DataFrame, list[Unreadable]]:
+    """Make one row per image that a file means: ``frames`` gives way to ``frame``.
 
-    def refused(error: OSError) -> None:
-        folder = _name_of(Path(error.filename), root)
-        reason = f"the folder cannot be opened ({error.strerror})"
-        unreadable.append(Unreadable(folder, 0, reason, "allow reading: chmod -R u+rX"))
-
-    for folder, folders, names in os.walk(root, followlinks=False, onerror=refused):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _name_of(path: Path, root: Path) -> str:
-    """Return the path relative to the root; bytes that are no text are written as escapes."""
-    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _header_of(path: Path, root: Path, max_megapixels: float) -> Header | None:
-    """Return the header of an image; None for a file that does not claim to be one.
-
-    Raises:
-        DataError: It claims to be an image, by name or content, and cannot be read.
+    Returns:
+        The rows; and the files that are too large, or whose frames have no declared meaning.
     """
-    suffix = path.suffix.lower()
-    kind = "" if path.name.lower() in NOT_IMAGES else sniff(path)
-    if not kind and suffix not in IMAGE_SUFFIXES:
-        return None
-    try:
-        _check_file(path, root)
-        _check_kind(path, kind)
-        return read_header(path, max_megapixels=max_megapixels)
-    except DataError:
-        if suffix in TEXT_SUFFIXES:  # text may begin like an image: a table whose first column is BMI
-            return None
-        raise
-
-
-def _check_file(path: Path, root: Path) -> None:
-    """Refuse what must not be opened, or could not be named in a table.
-
-    Raises:
-        DataError: A link out of the root, no regular file, no permission, or a name that is not UTF-8.
-    """
-    inside = os.path.realpath(root)  # unlike resolve(), it bears links in a circle
-    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-        raise DataError("a link that leads out of the data folder", hint="copy the file itself into the data folder")
-    if not path.exists():
-        raise DataError("a link that leads nowhere", hint="remove it")
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DataError("not a regular file", hint="remove it")
-    if not os.access(path, os.R_OK):
-        raise DataError("no permission to read it", hint="allow reading: chmod u+r")
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError("its name is not UTF-8", hint="rename it") from error
-
-
-def _check_kind(path: Path, kind: str) -> None:
-    if not kind:
-        problem = f"not an image, although it is called {path.suffix}"
-        raise DataError(problem, hint="remove it, or copy the original again")
-
-
-def _frames(header: Header, settings: DataSettings) -> Sequence[int]:
-    if header.frames == 1 or settings.frames == "first":
-        return (0,)
-    if settings.frames == "middle":
-        return (header.frames // 2,)
+    megapixels = files["rows"] * files["columns"] * files["frames"] / PIXELS_PER_MEGAPIXEL
+    is_unclear = (files["frames"] > 1) & (settings.frames == "error")
+    doubtful = files[(megapixels > settings.max_megapixels) | is_unclear]
+    refused = [
+        _refused_file(str(image), (int(rows), int(columns), int(frames)), settings)
+        for image, rows, columns, frames in doubtful[["image", "rows", "columns", "frames"]].itertuples(index=False)
+    ]
+    kept = files.drop(doubtful.index)
     if settings.frames == "all":
-        return range(header.frames)
-    raise DataError(
-        f"has {header.frames} frames", hint="say what they mean: --set data.frames=first (or middle, or all)"
-    )
+        repeated = kept.loc[kept.index.repeat(kept["frames"])]
+        return repeated.assign(frame=repeated.groupby(level=0).cumcount()), refused
+    return kept.assign(frame=kept["frames"] // 2 if settings.frames == "middle" else 0), refused
 
 
-def _row(image: str, frame: int, header: Header) -> dict[str, Any]:
-    identity = {"image": image, "frame": frame, "patient": header.patient, "study": header.study}
-    known = {name: getattr(header, name) for name in (*HEADER_ATTRIBUTES, *PICTURE)}
-    return {**identity, **known, "age": header.age_years}
+def _refused_file(image: str, size: tuple[int, int, int], settings: DataSettings) -> Unreadable:
+    try:
+        frames = check_size(*size, settings.max_megapixels)
+    except DataError as error:
+        return Unreadable(image, 0, error.problem, error.hint)
+    hint = "say what they mean: --set data.frames=first (or middle, or all)"
+    return Unreadable(image, 0, f"has {frames} frames", hint)
 
 
 def _with_table(manifest: Manifest, table: LabelTable, *, keep_all: bool) -> Manifest:

@@ -23,10 +23,12 @@ class Patients:
     Attributes:
         ids: Text, NA where unknown; in the order of the images.
         reason: How they were found, in one sentence.
+        is_hidden: Whether the ids are pseudonyms already, or name nobody.
     """
 
     ids: pd.Series
     reason: str
+    is_hidden: bool = True
 
 
 def find_patients(frame: pd.DataFrame, column: str | None, settings: DataSettings, *, required: bool) -> Patients:
@@ -81,7 +83,7 @@ def _by_pattern(images: pd.Series, pattern: str, *, required: bool) -> Patients:
     if required and len(without):
         problem = f"data.patient_pattern = {pattern!r} finds no patient in {len(without)} paths: {shortened(without)}"
         raise DataError(problem, hint="widen the pattern, or move these images away")
-    return Patients(found, f"patients from the pattern {pattern} in the path")
+    return Patients(found, is_hidden=False, reason=f"patients from the pattern {pattern} in the path")
 
 
 def _one_each(frame: pd.DataFrame) -> Patients:

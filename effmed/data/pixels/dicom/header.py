@@ -12,7 +12,6 @@ from effmed.data.pixels.dicom.dataset import (
     GREY,
     IMPLICIT_LITTLE,
     LONG_LENGTH_VRS,
-    META_LIMIT_BYTES,
     NATIVE,
     PIXEL_KEYWORDS,
     UNDEFINED_LENGTH,
@@ -21,7 +20,7 @@ from effmed.data.pixels.dicom.dataset import (
     open_dicom,
     text,
 )
-from effmed.data.pixels.image import Header, check_size
+from effmed.data.pixels.image import BITS_PER_BYTE, Header, check_size
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,12 +54,15 @@ WANTED = {
     0x00280101: ("BitsStored", WHOLE),
 }
 NEEDED = ("SOPClassUID", "Rows", "Columns")  # without them the small parser does not trust itself
+UNUSUAL = frozenset(NATIVE) - {EXPLICIT_LITTLE, IMPLICIT_LITTLE}  # syntaxes whose headers pydicom must read
 FIRST_READ_BYTES = 16384  # holds the header of a plain radiograph
+GROWTH, LAST_READ_BYTES = 8, 2**20  # what is larger (tables, private data) is read by pydicom
 SHORT_LENGTH_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # PS3.5 7.1.2
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 7.5
 LEVELS, LEVEL_ENDS = (ITEM, ITEM_END, SEQUENCE_END), (ITEM_END, SEQUENCE_END)
-EXPLICIT, UINT32 = struct.Struct("<HH2sH"), struct.Struct("<I")  # tag, VR, short length; long length
+EXPLICIT, IMPLICIT, UINT32 = struct.Struct("<HH2sH"), struct.Struct("<HHI"), struct.Struct("<I")
 ELEMENT_BYTES = 12  # of the longest form before the value
+BETWEEN = b"\x1f"  # stands in no text (PS3.5 6.1.3)
 ESCAPE = b"\x1b"  # begins another character set, whose bytes may look like ASCII (PS3.5 6.1.2.5.3)
 DAYS_PER_YEAR = 365.25
 YEARS_PER = {"Y": 1.0, "M": 1 / 12, "W": 7 / DAYS_PER_YEAR, "D": 1 / DAYS_PER_YEAR}  # PS3.5 table 6.2-1, Age String
@@ -76,9 +78,27 @@ def read_dicom_header(path: Path, max_megapixels: float) -> Header:
     """
     with path.open("rb") as file:
         values = scan_header(file) or _read_with_pydicom(file)
+    return _make_header(values, max_megapixels)
+
+
+def plain_header(data: bytes, max_megapixels: float) -> Header | None:
+    """Return what the first bytes of a DICOM file say; None where they end too early or are unusual.
+
+    Raises:
+        DataError: Impossible sizes.
+    """
+    try:
+        values = parse_header(data)
+    except IncompleteError:
+        return None
+    return None if values is None else _make_header(values, max_megapixels)
+
+
+def _make_header(values: dict[str, str], max_megapixels: float) -> Header:
     rows, columns = (_whole(values, keyword) for keyword in ("Rows", "Columns"))
     frames = check_size(rows, columns, _whole(values, "NumberOfFrames", 1), max_megapixels)
-    photometric = values.get("PhotometricInterpretation", "").upper() or GREY[1]
+    get = values.get
+    photometric = get("PhotometricInterpretation", "").upper() or GREY[1]
     return Header(
         kind="dicom",
         rows=rows,
@@ -88,17 +108,17 @@ def read_dicom_header(path: Path, max_megapixels: float) -> Header:
         colour=photometric not in GREY,
         photometric=photometric,
         syntax=values["syntax"],
-        patient=values.get("PatientID", ""),
-        study=values.get("StudyInstanceUID", ""),
-        series=values.get("SeriesInstanceUID", ""),
-        instance=values.get("SOPInstanceUID", ""),
-        modality=values.get("Modality", ""),
-        manufacturer=values.get("Manufacturer", ""),
-        scanner=values.get("ManufacturerModelName", ""),
-        body_part=values.get("BodyPartExamined", ""),
-        view=values.get("ViewPosition", ""),
-        laterality=values.get("ImageLaterality", "") or values.get("Laterality", ""),
-        sex=values.get("PatientSex", ""),
+        patient=get("PatientID", ""),
+        study=get("StudyInstanceUID", ""),
+        series=get("SeriesInstanceUID", ""),
+        instance=get("SOPInstanceUID", ""),
+        modality=get("Modality", ""),
+        manufacturer=get("Manufacturer", ""),
+        scanner=get("ManufacturerModelName", ""),
+        body_part=get("BodyPartExamined", ""),
+        view=get("ViewPosition", ""),
+        laterality=get("ImageLaterality", "") or get("Laterality", ""),
+        sex=get("PatientSex", ""),
         age_years=age_in_years(values),
     )
 
@@ -123,77 +143,143 @@ def age_in_years(values: Mapping[str, str]) -> float | None:
 
 
 def scan_header(file: BinaryIO) -> dict[str, str] | None:
-    """Parse a plain little-endian header without pydicom, about fifteen times as fast.
+    """Parse a plain little-endian header without pydicom, more than ten times as fast.
 
     Returns:
         Keyword → text of what was found, and ``syntax``; None where anything is unusual, so that pydicom must decide.
     """
     data, size = b"", FIRST_READ_BYTES
     file.seek(0)
-    while piece := file.read(size - len(data)):
+    while size <= LAST_READ_BYTES and (piece := file.read(size - len(data))):
         data += piece
-        syntax, start = meta_syntax(data[:META_LIMIT_BYTES])
-        if syntax != IMPLICIT_LITTLE and (not syntax or syntax in set(NATIVE) - {EXPLICIT_LITTLE}):
-            return None
-        found = _parse(data, start, is_explicit=syntax != IMPLICIT_LITTLE)
-        if found is not None:
-            return None if any(keyword not in found for keyword in NEEDED) else found | {"syntax": syntax}
-        size *= 8
-        if size > META_LIMIT_BYTES * 16:
-            return None
+        try:
+            return parse_header(data)
+        except IncompleteError:
+            size *= GROWTH
     return None
 
 
-def _parse(data: bytes, at: int, *, is_explicit: bool) -> dict[str, str] | None:
-    """Collect wanted elements up to the pixel data; None where the bytes end before, or are not well-formed."""
-    found: dict[str, str] = {}
-    depth, last, end = 0, 0, len(data) - ELEMENT_BYTES
-    while at <= end:
-        group, number, vr, short = EXPLICIT.unpack_from(data, at)
+def parse_header(data: bytes) -> dict[str, str] | None:
+    """Parse the first bytes of a file as a plain little-endian header; see ``scan_header``.
+
+    Raises:
+        IncompleteError: The header goes on after these bytes.
+    """
+    syntax, start = meta_syntax(data)
+    if syntax != IMPLICIT_LITTLE and (not syntax or syntax in UNUSUAL):
+        return None
+    places = _find_implicit(data, start) if syntax == IMPLICIT_LITTLE else _find_explicit(data, start)
+    if places is None:
+        return None
+    found = _texts(data, places)
+    if found is None or any(keyword not in found for keyword in NEEDED):
+        return None
+    found["syntax"] = syntax
+    return found
+
+
+class IncompleteError(Exception):
+    """The bytes end inside a header."""
+
+
+def _find_explicit(data: bytes, at: int) -> dict[int, tuple[int, int]] | None:
+    """Find wanted elements up to the pixel data.
+
+    Returns:
+        Tag → start and end of its value; None where an element is not well-formed or out of order.
+    """
+    places: dict[int, tuple[int, int]] = {}
+    last, size, unpack, wanted, short_vrs = 0, len(data), EXPLICIT.unpack_from, WANTED, SHORT_LENGTH_VRS
+    while at + ELEMENT_BYTES <= size:
+        group, number, vr, length = unpack(data, at)
         tag = group << 16 | number
-        if tag in PIXEL_KEYWORDS and not depth:
-            return found
-        start, length = (
-            _place(data, at, tag, vr, short) if is_explicit else (at + 8, UINT32.unpack_from(data, at + 4)[0])
-        )
-        if start < 0:
+        if tag <= last:
             return None
-        if depth:
-            depth -= tag in LEVEL_ENDS
-        elif tag <= last or (tag in WANTED and not _keep(found, tag, data[start : start + length])):
-            return None
-        else:
-            last = tag
-        if length == UNDEFINED_LENGTH:  # a level opens; what is inside is walked through
-            depth, length = depth + 1, 0
+        last = tag
+        start = at + 8
+        if vr not in short_vrs:
+            if tag in PIXEL_KEYWORDS:
+                return places
+            start, length = at + ELEMENT_BYTES, UINT32.unpack_from(data, start)[0]
+            if vr not in LONG_LENGTH_VRS or (length == UNDEFINED_LENGTH and vr != b"SQ"):
+                return None
+            if length == UNDEFINED_LENGTH:
+                at = _end_of_items(data, start, is_explicit=True)
+                continue
         at = start + length
-    return None
+        if tag in wanted:
+            places[tag] = start, at
+    raise IncompleteError
 
 
-def _place(data: bytes, at: int, tag: int, vr: bytes, short: int) -> tuple[int, int]:
-    """Return start and length of an explicit element's value; the start is negative where it is not well-formed."""
-    if vr in SHORT_LENGTH_VRS:
-        return at + 8, short
-    if tag in LEVELS:
-        return at + 8, UINT32.unpack_from(data, at + 4)[0]
-    length = UINT32.unpack_from(data, at + 8)[0]
-    is_known = vr in LONG_LENGTH_VRS and (length != UNDEFINED_LENGTH or vr == b"SQ")
-    return at + ELEMENT_BYTES if is_known else -1, length
+def _find_implicit(data: bytes, at: int) -> dict[int, tuple[int, int]] | None:
+    """Find wanted elements of an implicit header; as ``_find_explicit``."""
+    places: dict[int, tuple[int, int]] = {}
+    last = 0
+    while at + ELEMENT_BYTES <= len(data):
+        group, number, length = IMPLICIT.unpack_from(data, at)
+        tag = group << 16 | number
+        if tag <= last:
+            return None
+        if tag in PIXEL_KEYWORDS:
+            return places
+        last, start = tag, at + 8
+        at = _end_of_items(data, start, is_explicit=False) if length == UNDEFINED_LENGTH else start + length
+        if tag in WANTED:
+            places[tag] = start, at
+    raise IncompleteError
 
 
-def _keep(found: dict[str, str], tag: int, value: bytes) -> bool:
-    """Decode a value; False where only pydicom knows how."""
-    keyword, kind = WANTED[tag]
-    if kind == WHOLE:
-        if len(value) != 2:
-            return False
-        found[keyword] = str(int.from_bytes(value, "little"))
-        return True
-    if not value.isascii() or ESCAPE in value:
-        return False
-    first = value.decode("ascii").partition("\\")[0].strip("\0 ")
-    found[keyword] = first if first.isprintable() else clean(first)
-    return True
+def _end_of_items(data: bytes, at: int, *, is_explicit: bool) -> int:
+    """Return where a sequence of undefined length ends, all levels inside it walked through.
+
+    Raises:
+        IncompleteError: It goes on after these bytes, or is not well-formed, so that it never ends.
+    """
+    depth = 1
+    while at + ELEMENT_BYTES <= len(data):
+        group, number, vr, length = EXPLICIT.unpack_from(data, at)
+        tag, start = group << 16 | number, at + 8
+        if not (is_explicit and vr in SHORT_LENGTH_VRS):
+            is_long = is_explicit and tag not in LEVELS
+            length = UINT32.unpack_from(data, at + 8 if is_long else at + 4)[0]
+            start = at + (ELEMENT_BYTES if is_long else 8)
+        at = start
+        if tag in LEVEL_ENDS:
+            depth -= 1
+        elif length == UNDEFINED_LENGTH:
+            depth += 1
+        else:
+            at += length
+        if depth == 0:
+            return at
+    raise IncompleteError
+
+
+def _texts(data: bytes, places: dict[int, tuple[int, int]]) -> dict[str, str] | None:
+    """Decode the values that were found; None where only pydicom knows how.
+
+    All texts are decoded at once, which takes a third of the time that one after another does.
+    """
+    found: dict[str, str] = {}
+    keywords, values = [], []
+    for tag, (start, end) in places.items():
+        keyword, kind = WANTED[tag]
+        if kind == TEXT:
+            keywords.append(keyword)
+            values.append(data[start:end])
+        elif end - start == 2:
+            found[keyword] = str(data[start] | data[start + 1] << BITS_PER_BYTE)
+        else:
+            return None
+    joined = BETWEEN.join(values)
+    if not joined.isascii() or ESCAPE in joined or joined.count(BETWEEN) != len(values) - 1:
+        return None
+    texts = joined.decode("ascii").replace("\0", " ").split(BETWEEN.decode())
+    for keyword, value in zip(keywords, texts, strict=True):
+        first = value.partition("\\")[0].strip(" ")
+        found[keyword] = first if first.isprintable() else clean(first)
+    return found
 
 
 def _read_with_pydicom(file: BinaryIO) -> dict[str, str]:
