@@ -75,7 +75,7 @@ class DataSettings(Section):
     split_seed: Seed = 0
     """Seed of the division of patients."""
     window: str = "stored"
-    """DICOM window as 'center/width', 'percentile' or 'full'; stored: the file's first, else percentiles."""
+    """'stored' (the file's first, else percentiles), 'percentile', 'full', 'center/width', or several with commas."""
     frames: Literal["error", "first", "middle", "all"] = "error"
     """What a multi-frame file means."""
     max_megapixels: Positive = 200.0
@@ -90,7 +90,7 @@ class ModelSettings(Section):
     image_size: ImageSize | Auto = "auto"
     """Side of the square input in pixels; auto: the variant's own."""
     channels: Literal[1, 3] | Auto = "auto"
-    """Input channels; auto: 1 for grey images, 3 for colour."""
+    """Input channels; auto: 1 for grey images, 3 for colour, one per window where data.window names several."""
     dropout: HalfOpenFraction | Auto = "auto"
     """Dropout before the head; auto: the variant's own."""
     drop_path: HalfOpenFraction = 0.1

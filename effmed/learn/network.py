@@ -55,7 +55,7 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
     Args:
         plan: What was decided.
         weights: Pretrained tensors under timm's names, or None for random ones. Their head is left out; a stem of
-            three channels is summed for grey input, which gives the same outputs as the grey image replicated.
+            three channels is spread over the planned number, so that equal channels give the same outputs as RGB.
 
     Returns:
         The network on the CPU in training mode: ``(batch, channel, height, width)`` → ``(batch, n_outputs)`` logits.
@@ -98,8 +98,8 @@ def load_backbone(network: nn.Module, weights: StateDict) -> None:
     """
     own = network.state_dict()
     taken = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
-    if STEM in taken and STEM in own and own[STEM].shape[1] == 1:
-        taken[STEM] = taken[STEM].sum(dim=1, keepdim=True)  # (out, RGB, height, width) → (out, 1, height, width)
+    if STEM in taken and STEM in own:
+        taken[STEM] = spread_channels(taken[STEM], own[STEM].shape[1])
     expected = {name for name in own if not name.startswith(HEAD)}
     wrong = [name for name in expected if name not in taken or taken[name].shape != own[name].shape]
     if wrong:
@@ -108,6 +108,26 @@ def load_backbone(network: nn.Module, weights: StateDict) -> None:
         )
         raise RecipeError(problem, hint="use the weights of the same variant, or --set model.weights=none")
     network.load_state_dict(taken, strict=False)
+
+
+def spread_channels(kernels: torch.Tensor, channels: int) -> torch.Tensor:
+    """Spread the kernels of RGB evenly over another number of input channels, in their order.
+
+    The sum over the channels stays: where all channels are equal, so is what the layer gives. One channel takes the
+    whole sum, two take R + G/2 and G/2 + B, three stay as they are.
+
+    Args:
+        kernels: ``(out, RGB, height, width)``.
+        channels: How many there are to be.
+
+    Returns:
+        ``(out, channels, height, width)``.
+    """
+    n_before = kernels.shape[1]
+    if n_before == channels:
+        return kernels
+    fine = kernels.repeat_interleave(channels, dim=1)  # in as many parts that both numbers divide it
+    return fine.reshape(len(kernels), channels, n_before, *kernels.shape[2:]).sum(dim=2) / channels
 
 
 def parameter_groups(

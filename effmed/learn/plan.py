@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from effmed.data.pixels import Preprocessing
+from effmed.data.pixels.window import parse_windows
+from effmed.errors import RecipeError
 from effmed.learn.scaling import BASE_RESOLUTION_PX, Variant, compound_scaling
 from effmed.recipe import AugmentSettings, Auto, DecisionSettings
 
@@ -140,6 +142,9 @@ def make_plan(
         variant: The point on the compound-scaling curve.
         native: What the starting weights expect.
         machine: Where the network will run.
+
+    Raises:
+        RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``.
     """
     reasons = _Reasons()
     classes = tuple(fingerprint.train_images_per_class)
@@ -190,15 +195,15 @@ def _weights_reason(native: NativeInput) -> str:
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """One grey channel takes the mean over RGB, which is exact where the three are equal."""
-    return values if channels == len(values) else (sum(values) / len(values),)
+    """Channels that are not three take the mean over RGB, which is exact where the three are equal."""
+    return values if channels == len(values) else (sum(values) / len(values),) * channels
 
 
 def _plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: int, reasons: _Reasons) -> Preprocessing:
-    colour = fingerprint.colour_fraction > 0
-    why = f"{fingerprint.colour_fraction:.0%} of the images are in colour" if colour else "all images are grey"
-    channels = reasons.choose("model.channels", recipe.model.channels, 3 if colour else 1, why)
-    deep = channels == 1 and any(int(bits) > BITS_PER_BYTE for bits in fingerprint.bits)
+    n_windows = len(parse_windows(recipe.data.window))
+    channels = _plan_channels(recipe, fingerprint, n_windows, reasons)
+    is_grey = channels == 1 or n_windows > 1
+    deep = is_grey and any(int(bits) > BITS_PER_BYTE for bits in fingerprint.bits)
     reasons.sentences["preprocessing.depth"] = (
         "images have more than 8 bits: 16 are kept" if deep else "no grey image has more than 8 bits"
     )
@@ -210,6 +215,19 @@ def _plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: in
         window=recipe.data.window,
         max_megapixels=recipe.data.max_megapixels,
     )
+
+
+def _plan_channels(recipe: Recipe, fingerprint: Fingerprint, n_windows: int, reasons: _Reasons) -> int:
+    wanted = recipe.model.channels
+    if n_windows > 1:
+        why = f"data.window names {n_windows} windows, each of which is a channel"
+        if wanted not in ("auto", n_windows):
+            raise RecipeError(f"model.channels = {wanted}, but {why}", hint="leave model.channels at auto")
+        reasons.sentences["model.channels"] = why
+        return n_windows
+    colour = fingerprint.colour_fraction > 0
+    why = f"{fingerprint.colour_fraction:.0%} of the images are in colour" if colour else "all images are grey"
+    return reasons.choose("model.channels", wanted, 3 if colour else 1, why)
 
 
 def _plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, reasons: _Reasons) -> int:

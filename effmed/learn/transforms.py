@@ -52,7 +52,7 @@ def augment(augmentation: A.Compose, pixels: NDArray[np.generic], *, seed: Seque
 
     Args:
         augmentation: From ``make_augmentation``.
-        pixels: ``(height, width)`` or ``(height, width, 3)``; uint8 stays uint8, uint16 becomes float32 in [0, 1].
+        pixels: ``(height, width)`` or ``(height, width, channel)``; uint8 stays so, uint16 becomes float32 in [0, 1].
         seed: Integers that name this drawing, such as ``(seed, epoch, image)``.
     """
     augmentation.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
@@ -65,7 +65,8 @@ def to_input(pixels: NDArray[np.generic], mean: Sequence[float], std: Sequence[f
     """Turn stored pixels into what the network takes.
 
     Args:
-        pixels: ``(batch, height, width)`` or ``(batch, height, width, 3)``, uint8, uint16, or float32 in [0, 1].
+        pixels: ``(batch, height, width)`` or ``(batch, height, width, channel)``, uint8, uint16, or float32 in
+            [0, 1].
         mean: Per channel, in [0, 1].
         std: Per channel.
 

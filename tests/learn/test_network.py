@@ -3,7 +3,7 @@ import timm
 import torch
 
 from effmed.errors import MachineError, RecipeError
-from effmed.learn.network import build_network, find_machine, load_backbone, parameter_groups
+from effmed.learn.network import build_network, find_machine, load_backbone, parameter_groups, spread_channels
 from tests.learn import make
 
 
@@ -13,14 +13,22 @@ def test_two_classes_have_one_output_and_more_have_one_each():
     assert build_network(three).classifier.out_features == 3
 
 
-def test_a_grey_stem_gives_the_same_output_as_the_image_replicated():
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_equal_channels_give_the_same_output_as_the_image_replicated(n):
     colour = timm.create_model("test_efficientnet", num_classes=1).eval()
-    grey = build_network(make.plan(), colour.state_dict()).eval()
-    grey.classifier.load_state_dict(colour.classifier.state_dict())
+    network = build_network(make.plan(channels=n), colour.state_dict()).eval()
+    network.classifier.load_state_dict(colour.classifier.state_dict())
     picture = torch.randn(2, 1, 32, 32)
     with torch.inference_mode():
-        difference = grey(picture) - colour(picture.expand(-1, 3, -1, -1))
+        difference = network(picture.expand(-1, n, -1, -1)) - colour(picture.expand(-1, 3, -1, -1))
     assert float(difference.abs().max()) < 1e-5
+
+
+def test_colours_are_spread_over_channels_in_their_order():
+    red, green, blue = torch.eye(3)
+    kernels = torch.stack([red, green, blue], dim=0).reshape(3, 3, 1, 1)
+    assert spread_channels(kernels, 2)[..., 0, 0].tolist() == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    assert spread_channels(kernels, 3) is kernels
 
 
 def test_a_new_head_starts_undecided():

@@ -1,5 +1,6 @@
 import pytest
 
+from effmed.errors import RecipeError
 from effmed.learn.plan import Machine, NativeInput, Plan, make_plan
 from effmed.learn.scaling import VARIANTS, find_variant
 from effmed.recipe import make_recipe
@@ -90,3 +91,36 @@ def test_from_scratch_learns_faster():
 
 def test_a_plan_survives_the_disk():
     assert Plan.model_validate_json(planned().model_dump_json()) == planned()
+
+
+@pytest.mark.parametrize(
+    ("window", "n"), [("40/80,80/200", 2), ("40/80,80/200,600/2800", 3), (",".join(["1/2"] * 5), 5)]
+)
+def test_every_window_is_a_channel(window, n):
+    native = NativeInput("hub x", "", (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    plan = planned(native=native, recipe={"data": {"window": window}}, bits={"12": 9})
+    assert (plan.preprocessing.channels, plan.preprocessing.window) == (n, window)
+    assert plan.preprocessing.depth == "uint16"
+    assert plan.mean == pytest.approx((0.4, 0.5, 0.6) if n == 3 else (0.5,) * n)
+    assert plan.std == pytest.approx((0.1, 0.2, 0.3) if n == 3 else (0.2,) * n)
+    assert f"data.window names {n} windows" in plan.reasons["model.channels"]
+
+
+def test_windows_of_eight_bits_stay_bytes():
+    assert planned(recipe={"data": {"window": "40/80,80/200"}}).preprocessing.depth == "uint8"
+
+
+def test_one_window_is_one_channel():
+    assert planned(recipe={"data": {"window": "40/80"}}).preprocessing.channels == 1
+
+
+def test_channels_that_contradict_the_windows_are_refused():
+    recipe = {"data": {"window": "40/80,80/200,600/2800"}, "model": {"channels": 1}}
+    with pytest.raises(RecipeError, match=r"model.channels = 1, but data.window names 3 windows"):
+        planned(recipe=recipe)
+    assert planned(recipe={**recipe, "model": {"channels": 3}}).preprocessing.channels == 3
+
+
+def test_a_window_that_is_none_is_refused_by_the_plan():
+    with pytest.raises(RecipeError, match="lung"):
+        planned(recipe={"data": {"window": "lung"}})

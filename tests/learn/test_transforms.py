@@ -66,3 +66,22 @@ def test_colour_goes_to_channels_first():
     batch = to_input(pixels, (0.0,) * 3, (1.0,) * 3)
     assert batch.shape == (2, 3, 4, 6)
     assert batch[:, 2].unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_all_channels_are_changed_alike(n, dtype):
+    augmentation = make_augmentation(AugmentSettings(horizontal_flip=True, vertical_flip=True))
+    channels = np.repeat(PICTURE.astype(dtype)[:, :, np.newaxis], n, axis=2)
+    changed = augment(augmentation, channels, seed=(4,))
+    assert changed.shape == (24, 32, n)
+    assert not np.array_equal(changed, channels)
+    assert all(np.array_equal(changed[..., channel], changed[..., 0]) for channel in range(n))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_every_channel_has_its_own_mean_and_deviation(n):
+    pixels = np.full((1, 4, 6, n), 65535, dtype=np.uint16)
+    batch = to_input(pixels, tuple(np.arange(n) / 10), tuple(np.arange(n) + 1.0))
+    assert batch.shape == (1, n, 4, 6)
+    assert batch[0, :, 0, 0].tolist() == pytest.approx([(1 - k / 10) / (k + 1) for k in range(n)])

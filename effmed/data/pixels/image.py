@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
@@ -30,9 +32,9 @@ class Provenance:
         syntax: Transfer syntax UID of a DICOM object, else the name of the codec.
         photometric: Photometric interpretation as stored.
         bits: Bits stored per channel.
-        window: ``center/width``, ``lut``, ``p0.5-p99.5 = low..high`` or ``full``.
+        window: ``center/width``, ``lut``, ``p0.5-p99.5 = low..high`` or ``full``; several separated by commas.
         window_origin: Who chose the window: file, recipe, percentile or full.
-        table: Hash of the lookup table that mapped stored values to grey levels; empty where none was used.
+        table: Hash of the lookup tables that mapped stored values to grey levels; empty where none was used.
     """
 
     kind: str
@@ -50,14 +52,17 @@ class Image:
 
     Attributes:
         pixels: Grey ``(height, width)``, black is 0: uint8 where the file holds up to 8 bits, else uint16 over the
-            full range 0 to 65535. Or RGB ``(height, width, 3)`` uint8.
+            full range 0 to 65535. Or RGB ``(height, width, 3)`` uint8. Or several windows of a grey picture, each a
+            channel, ``(height, width, window)`` of the depth of grey.
         aspect: Height of a pixel divided by its width; 1 where unknown.
         provenance: How the file became these grey levels.
+        has_windows: Whether the channels are windows of a grey picture, which three of them do not tell from RGB.
     """
 
     pixels: Pixels
     aspect: float
     provenance: Provenance
+    has_windows: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,11 @@ class Header:
     laterality: str = ""
     sex: str = ""
     age_years: float | None = None
+
+
+def join_channels(channels: Sequence[Pixels]) -> Pixels:
+    """Return one channel ``(height, width)`` as it is, several as ``(height, width, channel)``."""
+    return channels[0] if len(channels) == 1 else cast("Pixels", np.stack(channels, axis=-1))
 
 
 def grey_if_equal(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from effmed.data.pixels.image import MAX_UINT8, MAX_UINT16
+from effmed.data.pixels.image import MAX_UINT8, MAX_UINT16, join_channels
+from effmed.data.pixels.window import parse_windows
+from effmed.errors import DataError
 
 if TYPE_CHECKING:
     from effmed.data.pixels.image import Image, Pixels
@@ -25,12 +27,12 @@ class Preprocessing(BaseModel):
     """Height of the letterboxed image in pixels."""
     width: int
     """Width of the letterboxed image in pixels."""
-    channels: Literal[1, 3]
-    """1: colour becomes luma; 3: grey is replicated."""
+    channels: Annotated[int, Field(ge=1)]
+    """1: colour becomes luma; 3: grey is replicated; or as many as ``window`` names windows."""
     depth: Literal["uint8", "uint16"]
     """Type of the pixels; the full range of either is used."""
     window: str
-    """DICOM window: 'stored', 'center/width', 'percentile' or 'full'."""
+    """DICOM window: 'stored', 'center/width', 'percentile' or 'full'; several 'center/width' are channels."""
     max_megapixels: float
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
 
@@ -42,14 +44,29 @@ def preprocess(image: Image, spec: Preprocessing) -> Pixels:
     shrinks and linearly where it grows, and centred on black.
 
     Args:
-        image: Grey uint8 or uint16, or RGB uint8.
+        image: Grey uint8 or uint16, RGB uint8, or several windows uint8 or uint16.
         spec: What is asked for.
 
     Returns:
-        ``(height, width)`` for one channel, ``(height, width, 3)`` for three, of type ``spec.depth``.
+        ``(height, width)`` for one channel, ``(height, width, channel)`` for more, of type ``spec.depth``.
+
+    Raises:
+        DataError: ``spec.window`` names several windows, and the image does not hold these.
     """
-    pixels = _letterbox(_with_channels(image.pixels, spec.channels), image.aspect, spec)
-    return _with_depth(pixels, spec.depth)
+    n_windows = len(parse_windows(spec.window))
+    if n_windows > 1 or image.has_windows:
+        _check_windows(image, n_windows, spec)
+        pixels = image.pixels
+    else:
+        pixels = _with_channels(image.pixels, spec.channels)
+    return _with_depth(_letterbox(pixels, image.aspect, spec), spec.depth)
+
+
+def _check_windows(image: Image, n_windows: int, spec: Preprocessing) -> None:
+    n_held = image.pixels.shape[-1] if image.has_windows else 1
+    if not n_held == n_windows == spec.channels:
+        problem = f"holds {n_held} window(s), data.window = {spec.window} is {n_windows}, channels = {spec.channels}"
+        raise DataError(problem, hint="windows are made from stored values, such as DICOM's; else use one window")
 
 
 def _with_channels(pixels: Pixels, channels: int) -> Pixels:
@@ -83,6 +100,8 @@ def _fitted_size(height: float, width: float, spec: Preprocessing) -> tuple[int,
 def _resized(pixels: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
     if pixels.shape[:2] == size:
         return pixels
+    if pixels.ndim > 2 and pixels.shape[2] != 3:  # cv2.resize takes at most 4 channels, and rounds 2 in another way
+        return join_channels([_resized(channel, size, interpolation) for channel in np.moveaxis(pixels, -1, 0)])
     return cast("Pixels", cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation))
 
 

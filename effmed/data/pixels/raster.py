@@ -19,8 +19,17 @@ from effmed.data.pixels.image import (
     Provenance,
     check_size,
     grey_if_equal,
+    join_channels,
 )
-from effmed.data.pixels.window import Window, center_window, full_window, parse_window, percentile_window, to_uint16
+from effmed.data.pixels.window import (
+    Window,
+    full_window,
+    in_words,
+    percentile_window,
+    recipe_windows,
+    refuse_windows,
+    to_uint16,
+)
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,7 +70,8 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
     """Decode one picture, upright as its EXIF orientation says; transparency is put on black.
 
     Eight bits stay as they are. More are mapped by ``window``: "stored" and "percentile" by the percentiles of the
-    picture, because a 16-bit file often holds 12 bits; "full" keeps the container's range.
+    picture, because a 16-bit file often holds 12 bits; "full" keeps the container's range. Of several windows each
+    becomes a channel.
 
     Args:
         path: The file.
@@ -71,7 +81,8 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
         max_megapixels: Height x width x pages above which a file is refused before decoding, in 10^6.
 
     Raises:
-        DataError: Too large, or no such page. What Pillow raises for damaged files passes through.
+        DataError: Too large, no such page, or colours or 8 bits where several windows are wanted. What Pillow raises
+            for damaged files passes through.
     """
     with _opened(path, kind) as picture:
         n_frames = _n_frames(picture, kind)
@@ -85,14 +96,16 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
         upright = PIL.ImageOps.exif_transpose(picture)  # decodes; raises where the file is cut off
         values = _deep(path) if raw_mode in DEEP_RAW_MODES else _values(upright)
     if values.dtype == np.uint8:
+        refuse_windows(window, "8-bit grey levels" if values.ndim == 2 else "colours")
         pixels: Pixels = values if values.ndim == 2 else grey_if_equal(values)
         return Image(pixels, 1.0, Provenance(kind, kind, mode, bits, "full", "full", ""))
-    chosen = _choose_window(values, window)
-    pixels = _levels(values, chosen)
+    chosen = _choose_windows(values, window)
+    pixels = join_channels([_levels(values, each) for each in chosen])
     return Image(
         MAX_UINT16 - pixels if is_negative else pixels,
         1.0,
-        Provenance(kind, kind, mode, bits, chosen.text, chosen.origin, ""),
+        Provenance(kind, kind, mode, bits, in_words(chosen), chosen[0].origin, ""),
+        has_windows=len(chosen) > 1,
     )
 
 
@@ -154,11 +167,13 @@ def _deep(path: Path) -> NDArray[Any]:
     return deep[..., 0] if is_grey else np.rint(deep / (MAX_UINT16 // MAX_UINT8)).astype(np.uint8)
 
 
-def _choose_window(values: NDArray[Any], window: str) -> Window:
-    """Return the window of a picture of more than 8 bits."""
-    chosen = parse_window(window)
-    if chosen is not None:
-        return center_window(*chosen, origin="recipe")
+def _choose_windows(values: NDArray[Any], window: str) -> tuple[Window, ...]:
+    """Return the windows of a picture of more than 8 bits."""
+    return recipe_windows(window) or (_own_window(values, window),)
+
+
+def _own_window(values: NDArray[Any], window: str) -> Window:
+    """Return the window that the picture's own values give."""
     if values.dtype == np.uint16:
         counts = np.bincount(values.ravel(), minlength=MAX_UINT16 + 1)
         is_full = window == "full"

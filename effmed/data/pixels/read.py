@@ -13,7 +13,7 @@ from pydicom import config
 
 from effmed.data.pixels.dicom import read_dicom, read_dicom_header
 from effmed.data.pixels.raster import read_raster, read_raster_header
-from effmed.data.pixels.window import parse_window
+from effmed.data.pixels.window import parse_windows
 from effmed.errors import DataError, EffmedError
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) ->
 
     Raises:
         DataError: It cannot be read; problem is the reason, hint the remedy.
-        RecipeError: ``window`` is none.
+        RecipeError: ``window`` is not a window.
     """
-    parse_window(window)
+    parse_windows(window)
     with _reasons(path):
         kind = _kind(path)
         if kind == "dicom":

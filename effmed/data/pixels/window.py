@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effmed.data.pixels.image import MAX_UINT16
-from effmed.errors import RecipeError
+from effmed.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,21 +38,47 @@ class Window:
     origin: str
 
 
-def parse_window(window: str) -> tuple[float, float] | None:
-    """Return centre and width of ``data.window``; None for "stored", "percentile" and "full".
+def parse_windows(window: str) -> tuple[tuple[float, float], ...]:
+    """Return centre and width of each window in ``data.window``; nothing for "stored", "percentile" and "full".
 
     Raises:
-        RecipeError: The text is none of them.
+        RecipeError: The text is none of these.
     """
     if window in NAMED_WINDOWS:
-        return None
-    match = re.fullmatch(rf"\s*({NUMBER})\s*/\s*({NUMBER})\s*", window)
-    if match is None or float(match[2]) < 1:
+        return ()
+    matches = [re.fullmatch(rf"\s*({NUMBER})\s*/\s*({NUMBER})\s*", part) for part in window.split(",")]
+    parsed = tuple((float(match[1]), float(match[2])) for match in matches if match is not None)
+    if len(parsed) < len(matches) or min(width for _, width in parsed) < 1:
         problem = (
             f"data.window = {window!r} is neither stored, percentile, full nor center/width with a width of at least 1"
         )
-        raise RecipeError(problem, hint="for example --set data.window=40/400")
-    return float(match[1]), float(match[2])
+        raise RecipeError(problem, hint="for example --set data.window=40/400, or several: 40/80,80/200,600/2800")
+    return parsed
+
+
+def recipe_windows(window: str) -> tuple[Window, ...]:
+    """Return the windows that ``data.window`` names by centre and width; none for "stored", "percentile" and "full"."""
+    return tuple(center_window(*parsed, origin="recipe") for parsed in parse_windows(window))
+
+
+def refuse_windows(window: str, content: str) -> None:
+    """Refuse several windows where there are no values to cut them from.
+
+    Args:
+        window: ``data.window``.
+        content: What the file holds instead, such as "colours".
+
+    Raises:
+        DataError: ``window`` names several.
+    """
+    if len(parse_windows(window)) > 1:
+        problem = f"holds {content}, from which the windows {window} cannot be made"
+        raise DataError(problem, hint="leave it out of the folder, or use one window: --set data.window=stored")
+
+
+def in_words(windows: Sequence[Window]) -> str:
+    """Return all windows of an image as ``Provenance.window``."""
+    return ", ".join(window.text for window in windows)
 
 
 def apply_window(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from effmed.data.pixels.image import check_size, grey_if_equal
+from effmed.data.pixels.image import check_size, grey_if_equal, join_channels
 from effmed.errors import DataError
 
 
@@ -15,6 +15,12 @@ def test_one_coloured_pixel_keeps_the_colour(channel):
     colour = np.zeros((3, 4, 3), dtype=np.uint8)
     colour[2, 3, channel] = 1
     assert grey_if_equal(colour).shape == (3, 4, 3)
+
+
+def test_one_channel_has_no_axis_of_channels_and_more_have():
+    grey = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    assert join_channels([grey]) is grey
+    assert join_channels([grey, grey + 1])[..., 1].tolist() == (grey + 1).tolist()
 
 
 def test_the_limit_counts_all_frames():

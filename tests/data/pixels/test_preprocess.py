@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from effmed.data.pixels.image import Image, Provenance
 from effmed.data.pixels.preprocess import Preprocessing, preprocess
+from effmed.errors import DataError
 
 
 def image(pixels, aspect=1.0):
@@ -104,3 +105,39 @@ def test_preprocessing_refuses_what_it_does_not_know():
 
 def test_preprocessing_survives_json():
     assert Preprocessing.model_validate_json(spec().model_dump_json()) == spec()
+
+
+def windowed(n, shape=(16, 12), dtype=np.uint16):
+    """An image of n windows, and what preprocessing is to make of it."""
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (*shape, n)).astype(dtype)
+    return Image(pixels, 1.5, image(pixels).provenance, has_windows=True), ",".join(["40/80"] * n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9])
+@pytest.mark.parametrize("side", [8, 40])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_each_window_is_preprocessed_as_if_it_were_alone(n, side, dtype):
+    made, window = windowed(n, dtype=dtype)
+    boxed = preprocess(made, spec(side, side, n, "uint16").model_copy(update={"window": window}))
+    assert boxed.shape == (side, side, n)
+    for channel in range(n):
+        alone = image(np.ascontiguousarray(made.pixels[..., channel]), aspect=1.5)
+        assert np.array_equal(boxed[..., channel], preprocess(alone, spec(side, side, 1, "uint16")))
+
+
+def test_three_windows_are_never_taken_for_colour():
+    with pytest.raises(DataError, match=r"holds 3 window\(s\), data.window = stored is 0, channels = 1"):
+        preprocess(windowed(3)[0], spec(channels=1))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
+def test_an_image_without_windows_is_refused_where_several_are_wanted(shape):
+    wanted = spec(channels=3).model_copy(update={"window": "40/80,80/200,600/2800"})
+    with pytest.raises(DataError, match=r"holds 1 window\(s\), data.window = 40/80,80/200,600/2800 is 3"):
+        preprocess(image(np.zeros(shape, np.uint8)), wanted)
+
+
+def test_windows_must_be_as_many_as_planned():
+    made, window = windowed(2)
+    with pytest.raises(DataError, match="channels = 3"):
+        preprocess(made, spec(channels=3).model_copy(update={"window": window}))

@@ -255,3 +255,33 @@ def test_a_picture_without_any_number_is_black(tmp_path, window):
     path = tmp_path / "a.tiff"
     PIL.Image.fromarray(np.full((4, 5), np.nan, dtype=np.float32)).save(path)
     assert read_raster(path, 0, kind="tiff", window=window, max_megapixels=1.0).pixels.max() == 0
+
+
+def test_several_windows_of_sixteen_bits_are_channels(tmp_path):
+    path = picture(tmp_path / "a.png", DEEP_RAMP)
+    image = read(path, window="1000.5/101,3000/500")
+    assert image.has_windows
+    assert image.provenance.window == "1000.5/101, 3000/500"
+    for channel, window in enumerate(("1000.5/101", "3000/500")):
+        assert np.array_equal(image.pixels[..., channel], read(path, window=window).pixels)
+
+
+def test_several_windows_of_floats_are_channels(tmp_path):
+    path = picture(tmp_path / "a.tif", np.array([[0.0, 20.0]], np.float32))
+    assert read(path, window="10.5/21,100/2").pixels.tolist() == [[[0, 0], [65535, 0]]]
+
+
+@pytest.mark.parametrize(("channels", "content"), [((3,), "colours"), ((), "8-bit grey levels")])
+def test_pictures_without_values_are_refused_where_several_windows_are_wanted(tmp_path, channels, content):
+    path = picture(tmp_path / "a.png", np.zeros((4, 5, *channels), np.uint8))
+    assert not read(path, window="40/80").has_windows
+    with pytest.raises(DataError, match=f"holds {content}, from which"):
+        read(path, window="40/80,80/200,600/2800")
+
+
+def test_deep_colour_is_refused_and_deep_grey_in_three_channels_is_not(tmp_path):
+    grey = np.arange(60, dtype=np.uint16).reshape(4, 5, 3) * 1000
+    colour = png16(tmp_path / "a.png", grey, colour_type=2)
+    with pytest.raises(DataError, match="holds colours"):
+        read(colour, window="40/80,80/200")
+    assert read(png16(tmp_path / "b.png", grey[..., [0, 0, 0]], colour_type=2), window="40/80,9/99").has_windows

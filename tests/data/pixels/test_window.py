@@ -5,8 +5,18 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 
-from effmed.data.pixels.window import apply_window, between, full_window, parse_window, percentile_window, to_uint16
-from effmed.errors import RecipeError
+from effmed.data.pixels.window import (
+    apply_window,
+    between,
+    full_window,
+    in_words,
+    parse_windows,
+    percentile_window,
+    recipe_windows,
+    refuse_windows,
+    to_uint16,
+)
+from effmed.errors import DataError, RecipeError
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -44,17 +54,32 @@ def test_a_window_without_width_is_refused():
 
 @pytest.mark.parametrize("name", ["stored", "percentile", "full"])
 def test_named_windows_have_no_centre(name):
-    assert parse_window(name) is None
+    assert parse_windows(name) == ()
 
 
 def test_centre_and_width_are_read():
-    assert parse_window("-600/1500.5") == (-600.0, 1500.5)
+    assert parse_windows("-600/1500.5") == ((-600.0, 1500.5),)
 
 
-@pytest.mark.parametrize("text", ["lung", "40", "40/0", "40/-3", "a/b", ""])
+def test_several_windows_are_read_in_their_order():
+    assert parse_windows("40/80, 80/200,600/2800") == ((40.0, 80.0), (80.0, 200.0), (600.0, 2800.0))
+    assert in_words(recipe_windows("40/80, 80/200")) == "40/80, 80/200"
+
+
+def test_several_windows_are_refused_where_there_is_nothing_to_cut_them_from():
+    refuse_windows("stored", "colours")
+    refuse_windows("40/80", "colours")
+    with pytest.raises(DataError, match="holds colours, from which the windows 40/80,80/200 cannot"):
+        refuse_windows("40/80,80/200", "colours")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["lung", "40", "40/0", "40/-3", "a/b", "", ",", "40/80,", "40/80,,80/200", "stored,40/80", "40/80,80/0", "1/2;3/4"],
+)
 def test_any_other_window_is_refused_with_an_example(text):
     with pytest.raises(RecipeError) as caught:
-        parse_window(text)
+        parse_windows(text)
     assert repr(text) in caught.value.problem
     assert "--set data.window=" in caught.value.hint
 

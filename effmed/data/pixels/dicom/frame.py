@@ -11,6 +11,7 @@ from effmed.data.pixels.dicom.dataset import GREY, PALETTE, DicomFile, first_num
 from effmed.data.pixels.dicom.decode import decode_frame
 from effmed.data.pixels.dicom.grey import grey_levels, stored_values
 from effmed.data.pixels.image import Image, Provenance, grey_if_equal
+from effmed.data.pixels.window import refuse_windows
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,23 +27,28 @@ def read_dicom(path: Path, frame: int, *, window: str, max_megapixels: float) ->
     Args:
         path: The file.
         frame: Index, from 0.
-        window: "stored" (the stored VOI LUT or first window, else percentiles), "percentile", "full" or "center/width".
+        window: "stored" (the stored VOI LUT or first window, else percentiles), "percentile", "full", "center/width",
+            or several of the last, separated by commas, each of which becomes a channel.
         max_megapixels: Rows x columns x frames above which the file is refused before decoding, in 10^6.
 
     Raises:
-        DataError: No pixels, impossible sizes, too large. What decoders raise for damaged files passes through.
+        DataError: No pixels, impossible sizes, too large, or colours where several windows are wanted. What decoders
+            raise for damaged files passes through.
     """
     with path.open("rb") as file:
         opened = open_dicom(file)
         layout = pixel_layout(opened, max_megapixels)
         if not 0 <= frame < layout.frames:
             raise DataError(f"has {layout.frames} frames, frame {frame} was asked for", hint="scan the folder again")
+        if layout.photometric not in GREY:
+            refuse_windows(window, "colours")
         pixels, bits = decode_frame(opened, layout, frame)
     aspect = pixel_aspect(opened, frame)
     facts = ("dicom", opened.syntax, layout.photometric, layout.stored)
     if layout.photometric in GREY:
         levels = grey_levels(pixels, opened, layout, bits, frame=frame, window=window)
-        return Image(levels.pixels, aspect, Provenance(*facts, levels.window, levels.origin, levels.table))
+        provenance = Provenance(*facts, levels.window, levels.origin, levels.table)
+        return Image(levels.pixels, aspect, provenance, has_windows=levels.pixels.ndim > 2)
     is_palette = layout.photometric == PALETTE
     indices = stored_values(pixels, bits).astype(np.int64)
     colour = look_up_palette(indices, opened, layout) if is_palette else to_bytes(pixels, layout)

@@ -24,14 +24,15 @@ from effmed.data.pixels.dicom.dataset import (
     numbers,
     text,
 )
-from effmed.data.pixels.image import BITS_PER_BYTE, MAX_UINT8, MAX_UINT16, Pixels
+from effmed.data.pixels.image import BITS_PER_BYTE, MAX_UINT8, MAX_UINT16, Pixels, join_channels
 from effmed.data.pixels.window import (
     Window,
     between,
     center_window,
     full_window,
-    parse_window,
+    in_words,
     percentile_window,
+    recipe_windows,
     to_uint16,
 )
 from effmed.errors import DataError
@@ -70,10 +71,10 @@ class GreyLevels:
     """Grey levels and how they came about.
 
     Attributes:
-        pixels: ``(rows, columns)``, black is 0.
+        pixels: ``(rows, columns)``, black is 0; ``(rows, columns, window)`` for several windows.
         window: As ``Provenance.window``.
         origin: As ``Provenance.window_origin``.
-        table: Hash of the table that mapped containers to grey levels; empty above 16 bits.
+        table: Hash of the tables that mapped containers to grey levels, one per window; empty above 16 bits.
     """
 
     pixels: Pixels
@@ -101,13 +102,13 @@ def grey_levels(
     chain = _Chain(opened, layout, frame)
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.dtype.itemsize * BITS_PER_BYTE > WORD_BITS:
         direct, chosen = chain.levels(stored_values(pixels, bits), None, window)
-        return GreyLevels(direct, chosen.text, chosen.origin, "")
+        return GreyLevels(join_channels(direct), in_words(chosen), chosen[0].origin, "")
     containers = pixels.view(f"u{pixels.dtype.itemsize}")
     possible = stored_values(np.arange(1 << (pixels.dtype.itemsize * BITS_PER_BYTE)), bits)
-    table, chosen = chain.levels(possible, containers, window)
-    digest = hashlib.sha256(table.tobytes()).hexdigest()[:DIGEST_LETTERS]
-    levels = cast("Pixels", cv2.LUT(containers, table))
-    return GreyLevels(levels, chosen.text, chosen.origin, digest)
+    tables, chosen = chain.levels(possible, containers, window)
+    digest = hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:DIGEST_LETTERS]
+    levels = join_channels([cast("Pixels", cv2.LUT(containers, table)) for table in tables])
+    return GreyLevels(levels, in_words(chosen), chosen[0].origin, digest)
 
 
 def stored_values(containers: NDArray[np.generic], bits: Bits) -> Values:
@@ -129,8 +130,10 @@ class _Chain:
     layout: Layout
     frame: int
 
-    def levels(self, stored: Values, containers: NDArray[np.generic] | None, window: str) -> tuple[Pixels, Window]:
-        """Map stored values to grey levels.
+    def levels(
+        self, stored: Values, containers: NDArray[np.generic] | None, window: str
+    ) -> tuple[list[Pixels], tuple[Window, ...]]:
+        """Map stored values to grey levels, once per window.
 
         Args:
             stored: Values to map: all that are possible, or those of the image.
@@ -139,15 +142,18 @@ class _Chain:
         """
         modality = self._modality(stored)
         padding = self._padding(stored) | ~np.isfinite(modality)
-        chosen = self._window(modality, window)
-        if chosen is None:
+        chosen = self._windows(modality, window)
+        if not chosen:
             counts = None if containers is None else np.bincount(containers.ravel(), minlength=stored.size)
             kept = ~padding
-            chosen = percentile_window(modality[kept], None if counts is None else counts[kept])
-        intensity = chosen.intensity(modality)
+            chosen = (percentile_window(modality[kept], None if counts is None else counts[kept]),)
+        return [self._in_window(modality, padding, each) for each in chosen], chosen
+
+    def _in_window(self, modality: NDArray[np.float64], padding: NDArray[np.bool_], window: Window) -> Pixels:
+        intensity = window.intensity(modality)
         levels = to_uint16(1.0 - intensity if self._is_inverse() else intensity)
         levels[padding] = 0
-        return (_to_bytes(levels) if self.layout.stored <= BITS_PER_BYTE else levels), chosen
+        return _to_bytes(levels) if self.layout.stored <= BITS_PER_BYTE else levels
 
     def _is_inverse(self) -> bool:
         """MONOCHROME1 and INVERSE say the same thing (PS3.3 C.7.6.3.1.2): one inversion, never two."""
@@ -180,15 +186,12 @@ class _Chain:
             return np.zeros(stored.shape, dtype=bool)
         return np.asarray((stored >= min(given)) & (stored <= max(given)))
 
-    def _window(self, modality: NDArray[np.float64], window: str) -> Window | None:
-        """Return the recipe's window, else the file's VOI LUT, else its first window; None: take percentiles."""
-        chosen = parse_window(window)
-        if chosen is not None:
-            return center_window(*chosen, origin="recipe")
+    def _windows(self, modality: NDArray[np.float64], window: str) -> tuple[Window, ...]:
+        """Return the recipe's windows, else the file's VOI LUT, else its first window; nothing: take percentiles."""
+        if window == "full":
+            return (self._full_window(modality),)
         stored = self._stored_window(modality) if window == "stored" else None
-        if stored is not None or window == "percentile":
-            return stored
-        return self._full_window(modality) if window == "full" else None
+        return recipe_windows(window) if stored is None else (stored,)
 
     def _stored_window(self, modality: NDArray[np.float64]) -> Window | None:
         """Several windows are alternatives (PS3.3 C.11.2.1.2); the first is the default."""

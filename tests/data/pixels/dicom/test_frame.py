@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from effmed.data.pixels.dicom import frame
 from effmed.data.pixels.read import read_image
 from effmed.errors import DataError
 from tests.data.pixels import make
@@ -8,8 +9,8 @@ from tests.data.pixels import make
 RAMP = np.arange(48, dtype=np.uint16).reshape(6, 8)
 
 
-def read(path, frame=0):
-    return read_image(path, frame, window="stored", max_megapixels=1)
+def read(path, frame=0, window="stored"):
+    return read_image(path, frame, window=window, max_megapixels=1)
 
 
 @pytest.mark.parametrize("frame", [-1, 2])
@@ -53,3 +54,12 @@ def test_provenance_tells_how_the_levels_came_about(tmp_path):
 def test_colour_has_no_window(tmp_path):
     found = read(make.dicom(tmp_path / "a", np.zeros((4, 5, 3), dtype=np.uint8))).provenance
     assert (found.window, found.window_origin, found.table) == ("full", "full", "")
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR"])
+def test_colours_are_refused_before_decoding_where_several_windows_are_wanted(tmp_path, monkeypatch, photometric):
+    pixels = np.zeros((4, 5, 3) if photometric == "RGB" else (4, 5), dtype=np.uint8)
+    path = make.dicom(tmp_path / "a", pixels, PhotometricInterpretation=photometric)
+    monkeypatch.setattr(frame, "decode_frame", pytest.fail)
+    with pytest.raises(DataError, match="holds colours, from which the windows"):
+        read(path, window="40/80,80/200,600/2800")

@@ -262,3 +262,50 @@ def test_the_hash_of_the_table_tells_windows_apart(tmp_path):
     first, again, other = (read(path, window).provenance.table for window in ("40/400", "40/400", "50/400"))
     assert first == again != other
     assert len(first) == 16
+
+
+BRAIN_WINDOWS = "40/80,80/200,600/2800"
+
+
+def test_several_windows_of_hounsfield_units_are_channels(tmp_path):
+    stored = np.array([[0, 1024, 1064, 1103, 1104, 1204, 3024, -2000]], dtype=np.int16)  # -1024, 0, 40, 79, 80, 180 HU
+    path = make.dicom(tmp_path / "a", stored, RescaleSlope=1, RescaleIntercept=-1024, PixelPaddingValue=-2000)
+    by_hand = [
+        [0, 0, 0.5 + 0.5 / 79, 1, 1, 1, 1, 0],  # 0 HU is 0 and 79 HU is 1 by the half-unit offsets
+        [0, 0.5 - 79.5 / 199, 0.5 - 39.5 / 199, 0.5 - 0.5 / 199, 0.5 + 0.5 / 199, 1, 1, 0],
+        [0, 0.5 - 599.5 / 2799, 0.5 - 559.5 / 2799, 0.5 - 520.5 / 2799, 0.5 - 519.5 / 2799, 0.5 - 419.5 / 2799, 1, 0],
+    ]
+    image = read(path, BRAIN_WINDOWS)
+    assert image.has_windows
+    assert np.array_equal(image.pixels[0].T, levels(np.array(by_hand)))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_each_channel_is_what_its_window_alone_gives(tmp_path, dtype, photometric):
+    pixels = np.random.default_rng(0).integers(0, 127, (6, 8)).astype(dtype)
+    path = make.dicom(tmp_path / "a", pixels, PhotometricInterpretation=photometric, RescaleIntercept=-20)
+    image = read(path, BRAIN_WINDOWS)
+    assert image.pixels.dtype == (np.uint8 if dtype == np.uint8 else np.uint16)
+    for channel, window in enumerate(BRAIN_WINDOWS.split(",")):
+        assert np.array_equal(image.pixels[..., channel], read(path, window).pixels)
+
+
+def test_floats_take_several_windows_too(tmp_path):
+    values = np.array([[0.0, 20.0, np.nan]], dtype=np.float32)
+    path = make.dicom(tmp_path / "a", values, FloatPixelData=values.tobytes(), PixelRepresentation=None, BitsStored=32)
+    assert read(path, "10.5/21,100/2").pixels.tolist() == [[[0, 0], [65535, 0], [0, 0]]]
+
+
+def test_equal_windows_stay_channels(tmp_path):
+    image = read(make.dicom(tmp_path / "a", RAMP.astype(np.uint8)), "40/80,40/80,40/80")
+    assert (image.pixels.shape, image.has_windows) == ((64, 64, 3), True)
+    assert not read(make.dicom(tmp_path / "b", RAMP), "40/80").has_windows
+
+
+def test_the_provenance_names_all_windows_and_hashes_all_tables(tmp_path):
+    path = make.dicom(tmp_path / "a", RAMP)
+    found = read(path, BRAIN_WINDOWS).provenance
+    assert (found.window, found.window_origin) == ("40/80, 80/200, 600/2800", "recipe")
+    others = ("40/80,80/200,600/2801", "40/80,81/200,600/2800", "80/200,40/80,600/2800", "40/80,80/200", "40/80")
+    assert len({found.table, *(read(path, window).provenance.table for window in others)}) == 6
