@@ -214,6 +214,7 @@ def _plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: in
         depth="uint16" if deep else "uint8",
         window=recipe.data.window,
         max_megapixels=recipe.data.max_megapixels,
+        reduced_decode=recipe.data.reduced_decode,
     )
 
 

@@ -112,6 +112,7 @@ def test_windows_of_eight_bits_stay_bytes():
 
 def test_one_window_is_one_channel():
     assert planned(recipe={"data": {"window": "40/80"}}).preprocessing.channels == 1
+    assert planned(recipe={"data": {"window": "40/80"}}, colour_fraction=0.5).preprocessing.channels == 3
 
 
 def test_channels_that_contradict_the_windows_are_refused():
@@ -124,3 +125,8 @@ def test_channels_that_contradict_the_windows_are_refused():
 def test_a_window_that_is_none_is_refused_by_the_plan():
     with pytest.raises(RecipeError, match="lung"):
         planned(recipe={"data": {"window": "lung"}})
+
+
+def test_decoding_smaller_is_kept_in_the_plan_where_it_is_asked_for():
+    assert planned(recipe={"data": {"reduced_decode": True}}).preprocessing.reduced_decode
+    assert not planned().preprocessing.reduced_decode

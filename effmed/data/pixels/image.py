@@ -57,12 +57,19 @@ class Image:
         aspect: Height of a pixel divided by its width; 1 where unknown.
         provenance: How the file became these grey levels.
         has_windows: Whether the channels are windows of a grey picture, which three of them do not tell from RGB.
+        full_size: Height and width as stored, where fewer pixels than these were decoded; None where all were.
     """
 
     pixels: Pixels
     aspect: float
     provenance: Provenance
     has_windows: bool = False
+    full_size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, as stored."""
+        return self.full_size or (self.pixels.shape[0], self.pixels.shape[1])
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,13 @@ class Preprocessing(BaseModel):
     """DICOM window: 'stored', 'center/width', 'percentile' or 'full'; several 'center/width' are channels."""
     max_megapixels: float
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
+    reduced_decode: bool = False
+    """Whether JPEG 2000 is decoded at the lowest resolution that is at least twice the size of the result."""
+
+    @property
+    def enough(self) -> tuple[int, int] | None:
+        """Height and width that ``read_image`` need not exceed much; None where files are decoded whole."""
+        return (self.height, self.width) if self.reduced_decode else None
 
 
 def preprocess(image: Image, spec: Preprocessing) -> Pixels:
@@ -59,7 +66,7 @@ def preprocess(image: Image, spec: Preprocessing) -> Pixels:
         pixels = image.pixels
     else:
         pixels = _with_channels(image.pixels, spec.channels)
-    return _with_depth(_letterbox(pixels, image.aspect, spec), spec.depth)
+    return _with_depth(_letterbox(pixels, image, spec), spec.depth)
 
 
 def _check_windows(image: Image, n_windows: int, spec: Preprocessing) -> None:
@@ -79,8 +86,8 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
     return pixels
 
 
-def _letterbox(pixels: Pixels, aspect: float, spec: Preprocessing) -> Pixels:
-    size = _fitted_size(pixels.shape[0] * aspect, pixels.shape[1], spec)
+def _letterbox(pixels: Pixels, image: Image, spec: Preprocessing) -> Pixels:
+    size = fitted_size(image.size, image.aspect, (spec.height, spec.width))
     shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
     resized = _resized(pixels, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     boxed = np.zeros((spec.height, spec.width, *pixels.shape[2:]), dtype=pixels.dtype)
@@ -89,11 +96,18 @@ def _letterbox(pixels: Pixels, aspect: float, spec: Preprocessing) -> Pixels:
     return boxed
 
 
-def _fitted_size(height: float, width: float, spec: Preprocessing) -> tuple[int, int]:
-    """Return the largest ``(height, width)`` of the given proportions inside the box, at least one pixel each way."""
-    scale = min(spec.height / height, spec.width / width)
-    fitted_height = min(max(round(height * scale), 1), spec.height)
-    fitted_width = min(max(round(width * scale), 1), spec.width)
+def fitted_size(size: tuple[int, int], aspect: float, box: tuple[int, int]) -> tuple[int, int]:
+    """Return the size at which a picture with square pixels fits inside a box, at least one pixel each way.
+
+    Args:
+        size: Height and width in pixels, as stored.
+        aspect: Height of a pixel divided by its width.
+        box: Height and width in pixels.
+    """
+    height, width = size[0] * aspect, size[1]
+    scale = min(box[0] / height, box[1] / width)
+    fitted_height = min(max(round(height * scale), 1), box[0])
+    fitted_width = min(max(round(width * scale), 1), box[1])
     return fitted_height, fitted_width
 
 

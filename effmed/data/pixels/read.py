@@ -82,7 +82,9 @@ def read_header(path: Path, *, max_megapixels: float = math.inf) -> Header:
         return read_raster_header(path, kind, max_megapixels)
 
 
-def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) -> Image:
+def read_image(
+    path: Path, frame: int, *, window: str, max_megapixels: float, enough: tuple[int, int] | None = None
+) -> Image:
     """Decode one frame or page of a file.
 
     Args:
@@ -90,6 +92,8 @@ def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) ->
         frame: Index, from 0.
         window: ``data.window``.
         max_megapixels: Rows x columns x frames above which it is refused before decoding, in 10^6.
+        enough: Height and width of the box that the image will be fitted into: JPEG 2000 in DICOM is decoded at the
+            lowest resolution that is at least twice its size there. None: everything is decoded whole.
 
     Raises:
         DataError: It cannot be read; problem is the reason, hint the remedy.
@@ -99,7 +103,7 @@ def read_image(path: Path, frame: int, *, window: str, max_megapixels: float) ->
     with _reasons(path):
         kind = _kind(path)
         if kind == "dicom":
-            return read_dicom(path, frame, window=window, max_megapixels=max_megapixels)
+            return read_dicom(path, frame, window=window, max_megapixels=max_megapixels, enough=enough)
         return read_raster(path, frame, kind=kind, window=window, max_megapixels=max_megapixels)
 
 

@@ -137,7 +137,7 @@ def test_an_image_without_windows_is_refused_where_several_are_wanted(shape):
         preprocess(image(np.zeros(shape, np.uint8)), wanted)
 
 
-def test_windows_must_be_as_many_as_planned():
-    made, window = windowed(2)
-    with pytest.raises(DataError, match="channels = 3"):
-        preprocess(made, spec(channels=3).model_copy(update={"window": window}))
+@pytest.mark.parametrize(("n", "channels", "named"), [(2, 3, 2), (3, 3, 2), (2, 2, 3), (2, 3, 3)])
+def test_windows_must_be_as_many_as_named_and_as_channels(n, channels, named):
+    with pytest.raises(DataError, match=f"channels = {channels}"):
+        preprocess(windowed(n)[0], spec(channels=channels).model_copy(update={"window": windowed(named)[1]}))

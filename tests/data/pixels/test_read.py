@@ -86,6 +86,19 @@ def test_a_wrong_window_is_the_recipes_fault(tmp_path):
         image_of(path, window="lung")
 
 
+def smaller_image_of(path):
+    return image_of(path, enough=(3, 4))
+
+
+def test_only_jpeg_2000_is_decoded_smaller(tmp_path):
+    coded = imagecodecs.jpeg2k_encode(np.zeros((24, 32), np.uint8), level=0, codecformat="j2k", reversible=True)
+    made = {"pixels": np.zeros((24, 32), np.uint8), "syntax": uid.JPEG2000Lossless, "streams": [coded]}
+    assert smaller_image_of(make.dicom(tmp_path / "a.dcm", **made)).pixels.shape == (12, 16)
+    assert smaller_image_of(make.dicom(tmp_path / "b.dcm", made["pixels"])).pixels.shape == (24, 32)
+    PIL.Image.fromarray(made["pixels"]).save(tmp_path / "a.png")
+    assert smaller_image_of(tmp_path / "a.png").pixels.shape == (24, 32)
+
+
 class Panic(BaseException):
     """As Rust decoders raise."""
 
@@ -177,6 +190,6 @@ def test_damaged_files_are_images_or_reasons(tmp_path, made):
         if dice.random() < 0.3:
             del data[dice.randrange(132, len(data)) :]
         path.write_bytes(data)
-        for attempt in (image_of, read_header):
+        for attempt in (image_of, read_header, smaller_image_of):
             with suppress(DataError):
                 attempt(path)

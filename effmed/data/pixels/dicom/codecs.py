@@ -7,12 +7,15 @@ the header (PS3.5 8.2.1).
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import cv2
 import imagecodecs
 import numpy as np
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
@@ -40,6 +43,12 @@ STAND_INS = {
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A); a JP2 container puts boxes before it
 J2K_SEARCH_BYTES = 256
+J2K_SIZE = struct.Struct(">4xH2xIIII16xH")  # T.800 A.5.1: Lsiz, Xsiz, Ysiz, XOsiz, YOsiz, Csiz; then 3 bytes a channel
+J2K_BITS = 0x7F  # of Ssiz: bits less one; above it, signed
+J2K_NOT_SUBSAMPLED = b"\x01\x01"
+J2K_CODING, J2K_TILE = b"\xff\x52", b"\xff\x90"  # COD, SOT
+J2K_DECOMPOSITIONS_AT = 9  # bytes from COD
+WORD_BITS = 16
 JXL_BARE, JXL_BOXED = b"\xff\x0a", b"\x00\x00\x00\x0cJXL "
 JXL_STARTS = (JXL_BARE, JXL_BOXED)
 JXL_SIZE_BITS = (9, 13, 18, 30)  # ISO/IEC 18181-1, SizeHeader: widths of a size, chosen by two bits
@@ -68,6 +77,10 @@ class Codestream:
         frame: JPEG's start-of-frame marker; 0 for JPEG 2000 and JPEG XL.
         is_rgb: Whether its channels are RGB; None where it does not say, or says YCbCr by its numbers only.
         scan_at: Offset of the first start-of-scan segment; 0 where there is none.
+        bits: Bits of a value in JPEG 2000.
+        signed: Whether these are a two's complement.
+        halvings: How many times JPEG 2000 lets height and width be halved in decoding; 0 where it does not say so, or
+            where its channels differ.
     """
 
     rows: int
@@ -75,6 +88,13 @@ class Codestream:
     frame: int = 0
     is_rgb: bool | None = None
     scan_at: int = 0
+    bits: int = 0
+    signed: bool = False
+    halvings: int = 0
+
+    def size(self, halvings: int = 0) -> tuple[int, int]:
+        """Return height and width after so many halvings, which round up (T.800 B.5)."""
+        return -(-self.rows >> halvings), -(-self.columns >> halvings)
 
 
 def is_available(uid: str) -> bool:  # noqa: ARG001, RUF100  pydicom asks with the syntax
@@ -95,19 +115,24 @@ def decode(source: bytes, runner: DecodeRunner) -> bytes:
 
     Args:
         source: The codestream of one frame.
-        runner: pydicom's account of the header; told how the decoded bytes are laid out.
+        runner: pydicom's account of the header; told how the decoded bytes are laid out. Its option ``halvings`` is
+            how many times height and width are halved; its rows and columns are those of the result.
 
     Raises:
         ValueError: The codestream's size is not the header's, which is checked before anything is allocated, or its
             values do not fit into the bits that the header allocates.
     """
     stream = read_codestream(source)
-    if stream is not None and (stream.rows, stream.columns) != (runner.rows, runner.columns):
+    halvings = int(runner.get_option("halvings", 0))
+    if stream is not None and stream.size(halvings) != (runner.rows, runner.columns):
         raise ValueError(
             f"its codestream is {stream.rows} x {stream.columns} pixels, its header says "
             f"{runner.rows} x {runner.columns}"
         )
-    values = _decode(source, stream, str(runner.photometric_interpretation))
+    if stream is not None and halvings:
+        values = _decode_smaller(source, stream, halvings)
+    else:
+        values = _decode(source, stream, str(runner.photometric_interpretation))
     bits = values.dtype.itemsize * BITS_PER_BYTE
     if bits > max(runner.bits_allocated, BITS_PER_BYTE):
         raise ValueError(f"its codestream holds {bits} bits, its header allocates {runner.bits_allocated}")
@@ -160,13 +185,81 @@ def _colours(marker: int, segment: bytes, before: bool | None) -> bool | None:
     return before
 
 
+def find_halvings(stream: Codestream, least: tuple[int, int]) -> int:
+    """Return how many times a JPEG 2000 picture may be halved without falling below ``least``, height and width.
+
+    Left out is what Pillow cannot decode because it rounds otherwise: a quarter of 5 pixels are 2, Pillow expects 1.
+    """
+    for halvings in range(stream.halvings, 0, -1):
+        height, width = stream.size(halvings)
+        rounded = tuple((side + (1 << halvings >> 1)) >> halvings for side in stream.size())
+        if height >= least[0] and width >= least[1] and rounded == (height, width):
+            return halvings
+    return 0
+
+
 def _read_j2k(source: bytes) -> Codestream | None:
     start = source.find(J2K_START, 0, J2K_SEARCH_BYTES)
-    form = struct.Struct(">IIII")  # Xsiz, Ysiz, XOsiz, YOsiz after Lsiz and Rsiz
-    if start < 0 or len(source) < start + 8 + form.size:
+    if start < 0 or len(source) < start + J2K_SIZE.size:
         return None
-    columns, rows, left, top = form.unpack_from(source, start + 8)
-    return Codestream(rows - top, columns - left)
+    length, columns, rows, left, top, n_channels = J2K_SIZE.unpack_from(source, start)
+    channels = {source[at : at + 3] for at in range(start + J2K_SIZE.size, start + J2K_SIZE.size + 3 * n_channels, 3)}
+    kind = channels.pop() if len(channels) == 1 else b""
+    if len(kind) < 3:
+        return Codestream(rows - top, columns - left)
+    bits, signed = (kind[0] & J2K_BITS) + 1, kind[0] > J2K_BITS
+    can_shrink = start == 0 and kind[1:] == J2K_NOT_SUBSAMPLED and _fits_pillow(n_channels, bits, signed)
+    halvings = _count_halvings(source, start + 4 + length) if can_shrink else 0
+    return Codestream(rows - top, columns - left, bits=bits, signed=signed, halvings=halvings)
+
+
+def _fits_pillow(n_channels: int, bits: int, signed: bool) -> bool:
+    """Whether Pillow keeps every bit: grey up to 16, colour of 8."""
+    is_grey, is_colour = n_channels == 1, n_channels == 3
+    return (is_grey and bits <= WORD_BITS) or (is_colour and bits == BITS_PER_BYTE and not signed)
+
+
+def _count_halvings(source: bytes, at: int) -> int:
+    """Return the number of wavelet decompositions that the first COD segment from ``at`` on states (T.800 A.6.1)."""
+    while source[at : at + 1] == b"\xff" and not source.startswith(J2K_TILE, at) and at + 4 <= len(source):
+        if source.startswith(J2K_CODING, at):
+            return int.from_bytes(source[at + J2K_DECOMPOSITIONS_AT : at + J2K_DECOMPOSITIONS_AT + 1])
+        at += 2 + int.from_bytes(source[at + 2 : at + 4])
+    return 0
+
+
+def _decode_smaller(source: bytes, stream: Codestream, halvings: int) -> NDArray[np.generic]:
+    """Decode JPEG 2000 at a lower resolution with Pillow, for imagecodecs cannot, to integers as imagecodecs gives.
+
+    Pillow makes signed values unsigned and shifts grey ones up until they fill 8 or 16 bits; both are undone.
+    """
+    picture = Jpeg2KImageFile(io.BytesIO(source))
+    picture.reduce = halvings
+    picture.load()
+    values: NDArray[np.generic] = np.asarray(picture)
+    n_bytes = values.dtype.itemsize
+    unshifted = values.astype(np.int32) >> (0 if values.ndim > 2 else n_bytes * BITS_PER_BYTE - stream.bits)
+    signed = unshifted - (1 << stream.bits >> 1) if stream.signed else unshifted
+    return _in_place(signed, stream, halvings).astype(f"{'i' if stream.signed else 'u'}{n_bytes}")
+
+
+def _in_place(values: NDArray[np.int32], stream: Codestream, halvings: int) -> NDArray[np.int32]:
+    """Move a low-pass band to where the picture is that it was made from, by linear interpolation.
+
+    Value i of the band is about pixel ``i * 2^halvings`` of the whole (T.800 F.4.8), not about the middle of the
+    pixels that it stands for; left so, the picture would be shifted by up to half a pixel of the band.
+    """
+    axes = []
+    for n_whole, n_band in zip((stream.columns, stream.rows), values.shape[1::-1], strict=True):
+        step = n_whole / n_band  # pixels of the whole per pixel of the result
+        axes.append((step / (1 << halvings), (step - 1) / 2 / (1 << halvings)))
+    (wide, left), (high, top) = axes
+    matrix = np.array([[wide, 0.0, left], [0.0, high, top]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(
+        values.astype(np.float32), matrix, values.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return cast("NDArray[np.int32]", np.rint(moved).astype(np.int32))
 
 
 def _read_jxl(source: bytes) -> Codestream | None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
-from effmed.data.pixels.dicom.codecs import JPEG, PLUGIN, STAND_INS, register
+from effmed.data.pixels.dicom.codecs import (
+    JPEG,
+    JPEG_2000,
+    PLUGIN,
+    STAND_INS,
+    find_halvings,
+    read_codestream,
+    register,
+)
 from effmed.data.pixels.dicom.dataset import (
     CONVERT_HINT,
     COPY_HINT,
@@ -33,17 +41,29 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from effmed.data.pixels.dicom.codecs import Codestream
+
 register()
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression, younger than pydicom 3.0
 RLE_PLUGIN = "pylibjpeg"
 
 
-def decode_frame(opened: DicomFile, layout: Layout, frame: int) -> tuple[NDArray[np.generic], Bits]:
+def decode_frame(
+    opened: DicomFile, layout: Layout, frame: int, least: tuple[int, int] | None = None
+) -> tuple[NDArray[np.generic], Bits]:
     """Decode one frame to its containers.
 
+    Args:
+        opened: The file.
+        layout: Its layout.
+        frame: Which frame.
+        least: Height and width below which a frame of JPEG 2000 may not be decoded at a lower resolution; None: it is
+            decoded whole.
+
     Returns:
-        ``(rows, columns)`` or ``(rows, columns, 3)`` RGB; and where in a container the stored value lies.
+        ``(rows, columns)`` or ``(rows, columns, 3)`` RGB, fewer of both where ``least`` allows it; and where in a
+        container the stored value lies.
 
     Raises:
         DataError: The pixel data is shorter than the header claims, or the colours are of an unknown kind.
@@ -59,11 +79,44 @@ def decode_frame(opened: DicomFile, layout: Layout, frame: int) -> tuple[NDArray
         return _as_array(EXPLICIT_LITTLE, plain + bytes(len(plain) % 2), 0, options), _header_bits(layout)
     syntax = STAND_INS.get(opened.syntax, opened.syntax)
     plugin = RLE_PLUGIN if syntax == uid.RLELossless else PLUGIN
-    pixels = _as_array(syntax, source, frame, _options(opened, layout) | {"decoding_plugin": plugin})
+    options = _options(opened, layout) | {"decoding_plugin": plugin}
+    pixels = None
+    if least is not None and syntax in JPEG_2000 and layout.photometric != PALETTE:
+        pixels = _decode_smaller(syntax, source, layout, frame, least, options)
+    if pixels is None:
+        pixels = _as_array(syntax, source, frame, options)
     if syntax == uid.RLELossless or (syntax in JPEG and layout.signed):
         return pixels, _header_bits(layout)
     # A codestream holds the value alone; pydicom has extended the sign of JPEG-LS and JPEG 2000.
     return pixels, Bits(pixels.dtype.itemsize * BITS_PER_BYTE, 0, layout.signed)
+
+
+def _decode_smaller(
+    syntax: str, source: BinaryIO, layout: Layout, frame: int, least: tuple[int, int], options: dict[str, Any]
+) -> NDArray[np.generic] | None:
+    """Decode JPEG 2000 at the lowest resolution of at least ``least``; None where only the whole can be decoded."""
+    try:
+        stream = _stream_of(source, layout, frame, options)
+        halvings = 0 if stream is None else find_halvings(stream, least)
+        if stream is None or not halvings:
+            return None
+        rows, columns = stream.size(halvings)
+        smaller = {"rows": rows, "columns": columns, "halvings": halvings}
+        return _as_array(syntax, source, frame, options | smaller)
+    except (DataError, ValueError):
+        return None  # decoding the whole will tell why, or succeed
+
+
+def _stream_of(source: BinaryIO, layout: Layout, frame: int, options: dict[str, Any]) -> Codestream | None:
+    """Return what the codestream of a frame says of itself; None where it is not what the header says.
+
+    Where only one of the two is signed, neighbours such as 0 and -1 lie far apart in the stream, and must not be
+    averaged there.
+    """
+    offsets = options.get("extended_offsets")
+    stream = read_codestream(get_frame(source, frame, number_of_frames=layout.frames, extended_offsets=offsets))
+    is_same = stream is not None and (*stream.size(), stream.signed) == (layout.rows, layout.columns, layout.signed)
+    return stream if is_same else None
 
 
 def _is_native_after_all(opened: DicomFile, layout: Layout) -> bool:

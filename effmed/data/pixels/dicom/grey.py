@@ -75,12 +75,14 @@ class GreyLevels:
         window: As ``Provenance.window``.
         origin: As ``Provenance.window_origin``.
         table: Hash of the tables that mapped containers to grey levels, one per window; empty above 16 bits.
+        has_bright_padding: Whether the windows alone would not make padding black.
     """
 
     pixels: Pixels
     window: str
     origin: str
     table: str
+    has_bright_padding: bool
 
 
 def grey_levels(
@@ -101,14 +103,14 @@ def grey_levels(
     """
     chain = _Chain(opened, layout, frame)
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.dtype.itemsize * BITS_PER_BYTE > WORD_BITS:
-        direct, chosen = chain.levels(stored_values(pixels, bits), None, window)
-        return GreyLevels(join_channels(direct), in_words(chosen), chosen[0].origin, "")
+        direct, chosen, is_bright = chain.levels(stored_values(pixels, bits), None, window)
+        return GreyLevels(join_channels(direct), in_words(chosen), chosen[0].origin, "", is_bright)
     containers = pixels.view(f"u{pixels.dtype.itemsize}")
     possible = stored_values(np.arange(1 << (pixels.dtype.itemsize * BITS_PER_BYTE)), bits)
-    tables, chosen = chain.levels(possible, containers, window)
+    tables, chosen, is_bright = chain.levels(possible, containers, window)
     digest = hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:DIGEST_LETTERS]
     levels = join_channels([cast("Pixels", cv2.LUT(containers, table)) for table in tables])
-    return GreyLevels(levels, in_words(chosen), chosen[0].origin, digest)
+    return GreyLevels(levels, in_words(chosen), chosen[0].origin, digest, is_bright)
 
 
 def stored_values(containers: NDArray[np.generic], bits: Bits) -> Values:
@@ -132,13 +134,16 @@ class _Chain:
 
     def levels(
         self, stored: Values, containers: NDArray[np.generic] | None, window: str
-    ) -> tuple[list[Pixels], tuple[Window, ...]]:
+    ) -> tuple[list[Pixels], tuple[Window, ...], bool]:
         """Map stored values to grey levels, once per window.
 
         Args:
             stored: Values to map: all that are possible, or those of the image.
             containers: The image as indices into these values; None where they are the image itself.
             window: ``data.window``.
+
+        Returns:
+            Grey levels, the windows, and whether padding had to be made black.
         """
         modality = self._modality(stored)
         padding = self._padding(stored) | ~np.isfinite(modality)
@@ -147,13 +152,16 @@ class _Chain:
             counts = None if containers is None else np.bincount(containers.ravel(), minlength=stored.size)
             kept = ~padding
             chosen = (percentile_window(modality[kept], None if counts is None else counts[kept]),)
-        return [self._in_window(modality, padding, each) for each in chosen], chosen
+        levels = [self._in_window(modality, each) for each in chosen]
+        is_bright = any(bool(each[padding].any()) for each in levels)
+        for each in levels:
+            each[padding] = 0
+        is_byte = self.layout.stored <= BITS_PER_BYTE
+        return [_to_bytes(each) if is_byte else each for each in levels], chosen, is_bright
 
-    def _in_window(self, modality: NDArray[np.float64], padding: NDArray[np.bool_], window: Window) -> Pixels:
+    def _in_window(self, modality: NDArray[np.float64], window: Window) -> NDArray[np.uint16]:
         intensity = window.intensity(modality)
-        levels = to_uint16(1.0 - intensity if self._is_inverse() else intensity)
-        levels[padding] = 0
-        return _to_bytes(levels) if self.layout.stored <= BITS_PER_BYTE else levels
+        return to_uint16(1.0 - intensity if self._is_inverse() else intensity)
 
     def _is_inverse(self) -> bool:
         """MONOCHROME1 and INVERSE say the same thing (PS3.3 C.7.6.3.1.2): one inversion, never two."""
