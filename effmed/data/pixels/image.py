@@ -20,6 +20,7 @@ Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
 BITS_PER_BYTE = 8
 MAX_UINT8 = 255
 MAX_UINT16 = 65535
+UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 65535
 PIXELS_PER_MEGAPIXEL = 1e6
 
 
@@ -28,9 +29,9 @@ class Provenance:
     """How a file became grey levels.
 
     Attributes:
-        kind: Kind of the file: dicom, png, jpeg, tiff, bmp, webp or npz.
+        kind: Kind of the file: dicom, png, jpeg, tiff, bmp, webp, nifti or npz.
         syntax: Transfer syntax UID of a DICOM object, else the name of the codec.
-        photometric: Photometric interpretation as stored.
+        photometric: Photometric interpretation, colour mode or type of the values, as stored.
         bits: Bits stored per channel.
         window: ``center/width``, ``lut``, ``p0.5-p99.5 = low..high`` or ``full``; several separated by commas.
         window_origin: Who chose the window: file, recipe, percentile or full.
@@ -80,7 +81,7 @@ class Header:
         kind: Kind of the file, as in ``Provenance``.
         rows: Height in pixels, as stored.
         columns: Width in pixels, as stored.
-        frames: Number of frames or pages, at least 1.
+        frames: Number of frames, pages or slices, at least 1.
         bits: Bits stored per channel.
         colour: Whether the file holds colour; an RGB image with equal channels may still turn out to be grey.
         photometric: Photometric interpretation or colour mode as stored.

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from effmed.data.pixels.image import MAX_UINT8, MAX_UINT16, join_channels
-from effmed.data.pixels.window import parse_windows
+from effmed.data.pixels.image import UINT8_TO_UINT16, join_channels
+from effmed.data.pixels.window import parse_windows, to_uint8
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
-    from effmed.data.pixels.image import Image, Pixels
+    from numpy.typing import NDArray
 
-UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 65535
+    from effmed.data.pixels.image import Image, Pixels
 
 
 class Preprocessing(BaseModel):
@@ -125,4 +125,4 @@ def _with_depth(pixels: Pixels, depth: str) -> Pixels:
         return pixels
     if depth == "uint16":
         return pixels.astype(np.uint16) * np.uint16(UINT8_TO_UINT16)
-    return ((pixels.astype(np.uint32) + UINT8_TO_UINT16 // 2) // UINT8_TO_UINT16).astype(np.uint8)
+    return to_uint8(cast("NDArray[np.uint16]", pixels))

@@ -12,6 +12,7 @@ from warnings import catch_warnings, simplefilter
 from pydicom import config
 
 from effmed.data.pixels.dicom import read_dicom, read_dicom_header
+from effmed.data.pixels.nifti import HEAD_BYTES, is_nifti, read_nifti, read_nifti_header
 from effmed.data.pixels.raster import read_raster, read_raster_header
 from effmed.data.pixels.window import parse_windows
 from effmed.errors import DataError, EffmedError
@@ -31,9 +32,9 @@ MAGIC = (
     ("bmp", 0, b"BM"),
     ("webp", 8, b"WEBP"),
 )
-HEAD_BYTES = 132
 # A data set without preamble begins with group 0002 or 0008 and an element of its first page; then comes a VR of that
 # group, or, in implicit encoding, a length below 2^16 whose upper half is zero.
+BARE_BYTES = 132  # what DICOM with a preamble has at least
 BARE_LITTLE = (b"\x02\x00", b"\x08\x00")
 BARE_BIG = b"\x00\x08"
 BARE_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO", b"PN", b"DT")
@@ -52,12 +53,14 @@ def sniff(path: Path) -> str:
     for kind, at, magic in MAGIC:
         if head[at : at + len(magic)] == magic:
             return kind
+    if is_nifti(head):
+        return "nifti"
     return "dicom" if _is_bare_dicom(head) else ""
 
 
 def _is_bare_dicom(head: bytes) -> bool:
     """Whether a data set without preamble may begin here."""
-    if len(head) < HEAD_BYTES:
+    if len(head) < BARE_BYTES:
         return False
     is_little = head[:2] in BARE_LITTLE and head[3] == 0
     is_big = head[:2] == BARE_BIG and head[2] == 0
@@ -79,13 +82,15 @@ def read_header(path: Path, *, max_megapixels: float = math.inf) -> Header:
         kind = _kind(path)
         if kind == "dicom":
             return read_dicom_header(path, max_megapixels)
+        if kind == "nifti":
+            return read_nifti_header(path, max_megapixels)
         return read_raster_header(path, kind, max_megapixels)
 
 
 def read_image(
     path: Path, frame: int, *, window: str, max_megapixels: float, enough: tuple[int, int] | None = None
 ) -> Image:
-    """Decode one frame or page of a file.
+    """Decode one frame, page or slice of a file.
 
     Args:
         path: The file.
@@ -104,6 +109,8 @@ def read_image(
         kind = _kind(path)
         if kind == "dicom":
             return read_dicom(path, frame, window=window, max_megapixels=max_megapixels, enough=enough)
+        if kind == "nifti":
+            return read_nifti(path, frame, window=window, max_megapixels=max_megapixels)
         return read_raster(path, frame, kind=kind, window=window, max_megapixels=max_megapixels)
 
 
@@ -111,7 +118,7 @@ def _kind(path: Path) -> str:
     with path.open("rb") if stat.S_ISREG(path.stat().st_mode) else catch_warnings():
         kind = sniff(path)  # opened once before, so that a missing permission is told as such
     if not kind:
-        raise DataError("not an image file that effmed knows", hint="give DICOM, PNG, JPEG, TIFF, BMP or WebP")
+        raise DataError("not an image file that effmed knows", hint="give DICOM, PNG, JPEG, TIFF, BMP, WebP or NIfTI")
     return kind
 
 
@@ -139,15 +146,17 @@ def _reasons(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep pydicom from printing or logging values of headers, which name persons."""
-    logger = logging.getLogger("pydicom")
-    mode, level = config.settings.reading_validation_mode, logger.level
+    """Keep pydicom and nibabel from printing or logging values of headers, which name persons."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "nibabel")]
+    mode, levels = config.settings.reading_validation_mode, [logger.level for logger in loggers]
     config.settings.reading_validation_mode = config.IGNORE  # its warnings would be made, only to be dropped
-    logger.setLevel(logging.CRITICAL + 1)  # of its modules' loggers, too, which take theirs from it
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)  # of their modules' loggers, too, which take theirs from them
     try:
         with catch_warnings():
             simplefilter("ignore")
             yield
     finally:
         config.settings.reading_validation_mode = mode
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effmed.data.pixels.image import MAX_UINT16
+from effmed.data.pixels.image import MAX_UINT16, UINT8_TO_UINT16
 from effmed.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -166,3 +166,8 @@ def scale_between(values: NDArray[np.float64], low: float, high: float) -> NDArr
 def to_uint16(intensity: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Bring intensities in [0, 1] to 0..65535, rounded; what is not a number becomes 0."""
     return np.rint(np.nan_to_num(intensity, nan=0.0) * MAX_UINT16).astype(np.uint16)
+
+
+def to_uint8(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Bring grey levels 0..65535 to 0..255, rounded to the nearest."""
+    return ((levels.astype(np.uint32) + UINT8_TO_UINT16 // 2) // UINT8_TO_UINT16).astype(np.uint8)

@@ -24,7 +24,7 @@ from effmed.data.pixels.dicom.dataset import (
     numbers,
     text,
 )
-from effmed.data.pixels.image import BITS_PER_BYTE, MAX_UINT8, MAX_UINT16, Pixels, join_channels
+from effmed.data.pixels.image import BITS_PER_BYTE, Pixels, join_channels
 from effmed.data.pixels.window import (
     Window,
     between,
@@ -33,6 +33,7 @@ from effmed.data.pixels.window import (
     in_words,
     percentile_window,
     recipe_windows,
+    to_uint8,
     to_uint16,
 )
 from effmed.errors import DataError
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 Values: TypeAlias = "NDArray[np.int64] | NDArray[np.float64]"
 
 WORD_BITS = 16
-LEVELS_PER_BYTE_LEVEL = MAX_UINT16 // MAX_UINT8
 # XA and XRF: their Modality LUT undoes a curve of the receptor and is not for display (PS3.3 C.8.7.1.1.2).
 NO_MODALITY_LUT = (uid.XRayAngiographicImageStorage, uid.XRayRadiofluoroscopicImageStorage)
 DIGEST_LETTERS = 16
@@ -157,7 +157,7 @@ class _Chain:
         for each in levels:
             each[padding] = 0
         is_byte = self.layout.stored <= BITS_PER_BYTE
-        return [_to_bytes(each) if is_byte else each for each in levels], chosen, is_bright
+        return [to_uint8(each) if is_byte else each for each in levels], chosen, is_bright
 
     def _in_window(self, modality: NDArray[np.float64], window: Window) -> NDArray[np.uint16]:
         intensity = window.intensity(modality)
@@ -241,7 +241,3 @@ class _Chain:
         first = descriptor[1] % (1 << WORD_BITS)
         is_negative = is_signed and first >= 1 << (WORD_BITS - 1)
         return Lut(first - (1 << WORD_BITS) if is_negative else first, entries, descriptor[2])
-
-
-def _to_bytes(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return ((levels.astype(np.uint32) + LEVELS_PER_BYTE_LEVEL // 2) // LEVELS_PER_BYTE_LEVEL).astype(np.uint8)
