@@ -147,6 +147,11 @@ def test_corners_are_called_by_their_place():
     assert CORNERS == ("top left", "top right", "bottom left", "bottom right")
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.6])
+def test_small_and_large_letters_mark_their_corner(scale):
+    assert signature(with_text(radiograph(), 0, "L", scale)).corners == 1
+
+
 def test_a_word_marks_its_corner():
     assert signature(with_text(radiograph(), 0, "PORTABLE", 0.4)).corners == 1
 
@@ -194,6 +199,24 @@ def test_a_bright_region_larger_than_letters_is_no_mark():
 def test_a_cable_is_no_mark():
     pixels = np.full((HEIGHT, WIDTH), 20, np.uint8)
     cv2.line(pixels, (20, 20), (60, 60), 255, 2)
+    assert signature(pixels).corners == 0
+
+
+def test_a_long_bar_is_no_mark():
+    pixels = np.full((HEIGHT, WIDTH), 20, np.uint8)
+    cv2.rectangle(pixels, (15, 30), (100, 37), 255, -1)
+    assert signature(pixels).corners == 0
+
+
+def test_a_speck_is_no_mark():
+    pixels = np.full((HEIGHT, WIDTH), 20, np.uint8)
+    pixels[40:43, 40:43] = 255
+    assert signature(pixels).corners == 0
+
+
+def test_what_the_border_of_the_picture_cuts_is_no_mark():
+    pixels = np.full((HEIGHT, WIDTH), 20, np.uint8)
+    pixels[:12, 40:60] = 255
     assert signature(pixels).corners == 0
 
 
