@@ -61,7 +61,13 @@ def decode(sources: Iterable[Source], spec: Preprocessing, *, workers: int = 0) 
 
 def _attempt(source: Source, spec: Preprocessing) -> NDArray[np.generic] | EffmedError:
     try:
-        image = read_image(source.path, source.frame, window=spec.window, max_megapixels=spec.max_megapixels)
+        image = read_image(
+            source.path,
+            source.frame,
+            window=spec.window,
+            max_megapixels=spec.max_megapixels,
+            enough=spec.enough,
+        )
         return preprocess(image, spec)
     except EffmedError as error:
         return error

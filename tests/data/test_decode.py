@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from effmed.data import decode as module
 from effmed.data.decode import Source, decode
 from effmed.data.pixels import Preprocessing
 from effmed.data.processes import PENDING_PER_WORKER
@@ -81,3 +82,13 @@ def test_no_more_images_are_taken_ahead_than_fit_in_memory(tmp_path):
     n_taken = len(taken)
     images.close()
     assert n_taken == 2 * PENDING_PER_WORKER
+
+
+def test_a_recipe_that_asks_for_reduced_decoding_gets_it(tmp_path, monkeypatch):
+    make.png(tmp_path / "a.png")
+    asked = []
+    read = module.read_image
+    monkeypatch.setattr(module, "read_image", lambda *a, enough, **k: asked.append(enough) or read(*a, **k))
+    for wanted in (False, True):
+        list(decode([Source(tmp_path / "a.png", 0)], SPEC.model_copy(update={"reduced_decode": wanted})))
+    assert asked == [None, (8, 8)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from effmed.data.pseudonyms import Pseudonyms
 
-VERSION = "1"  # raise it whenever headers are read otherwise
+VERSION = "2"  # raise it whenever headers are read otherwise
 IDENTIFIERS = ("patient", "study", "series", "instance")
 TEXTS = (
     "kind", "photometric", "syntax", "modality", "manufacturer", "scanner", "body_part", "view", "laterality", "sex",
