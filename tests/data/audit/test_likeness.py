@@ -211,7 +211,7 @@ def alike(n):
 def test_pictures_that_look_alike_are_not_compared_with_each_other_all():
     found = pairs_of(alike(400))
     assert set(np.ravel(found)) == set(range(400))
-    assert len(found) <= 64 * 400  # of 79,800 pairs
+    assert len(found) <= 50 * 400  # of 79,800 pairs
 
 
 def test_copies_are_found_where_most_pictures_are_copies_of_one():
@@ -260,4 +260,4 @@ def test_four_times_the_pictures_take_no_more_than_eight_times_the_time():
         return time.perf_counter() - start
 
     seconds(100)
-    assert seconds(40_000) <= 8 * seconds(10_000)
+    assert seconds(20_000) <= 8 * seconds(5000)
