@@ -8,7 +8,7 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 from pydicom import dcmread
@@ -36,6 +36,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF  # PS3.5 7.1.1
 LONG_LENGTH_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 META_LIMIT_BYTES = 65536  # group 0002 of the largest corpus file is below 1 kB
 HEADER_LIMIT_BYTES = 64 * 2**20  # inflated header; far above any real one, far below a bomb
+MAX_READS, MAX_READ_BYTES = 10**6, 2**30  # of a header: two or three for an element, a few seconds in all
+NO_ELEMENT, MAX_NO_ELEMENTS = bytes(8), 1000  # tag, length or VR of zeros; padding of headers is shorter
 GREY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 SINGLE_CHANNEL = (*GREY, PALETTE)
@@ -127,12 +129,35 @@ def open_dicom(file: BinaryIO) -> DicomFile:
     if syntax == DEFLATED:
         return _open_deflated(file, start)
     file.seek(0)
-    dataset = dcmread(file, stop_before_pixels=True, force=True)
+    dataset = dcmread(cast("BinaryIO", _Bounded(file)), stop_before_pixels=True, force=True)
     implicit, little = dataset.original_encoding
     guessed = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little else EXPLICIT_BIG
     meta = getattr(dataset, "file_meta", {})
     stated = str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
     return _at_pixels(file, dataset, stated or guessed)
+
+
+class _Bounded:
+    """A file of which pydicom reads no more than a header can need.
+
+    Zeros look like millions of elements; an element may claim gigabytes; and meta information that only pydicom
+    understands may make it inflate everything there is, for which it calls ``read()`` without a size.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._n_reads, self._n_bytes, self._n_zeros = file, 0, 0, 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._n_reads += 1
+        self._n_bytes += size
+        if size < 0 or self._n_reads > MAX_READS or self._n_bytes > MAX_READ_BYTES:
+            raise DataError("its header is larger than any real one, or damaged", hint=COPY_HINT)
+        data = self._file.read(size)
+        self._n_zeros = self._n_zeros + 1 if data == NO_ELEMENT else 0
+        if self._n_zeros > MAX_NO_ELEMENTS:
+            raise DataError("its header is zero from some byte on, as of a copy that was not finished", hint=COPY_HINT)
+        return data
 
 
 def meta_syntax(data: bytes) -> tuple[str, int]:
@@ -281,7 +306,8 @@ def _open_deflated(file: BinaryIO, start: int) -> DicomFile:
     file.seek(start)
     packed = file.read()
     buffer = io.BytesIO(inflate(packed, HEADER_LIMIT_BYTES))
-    dataset = read_dataset(buffer, False, True, stop_when=lambda tag, _vr, _length: tag in PIXEL_KEYWORDS)
+    bounded = cast("BinaryIO", _Bounded(buffer))
+    dataset = read_dataset(bounded, False, True, stop_when=lambda tag, _vr, _length: tag in PIXEL_KEYWORDS)
     if buffer.tell() >= HEADER_LIMIT_BYTES:
         problem = f"its header inflates to more than {HEADER_LIMIT_BYTES >> 20} MiB"
         raise DataError(problem, hint="leave it out: no real header is that large")
