@@ -211,7 +211,7 @@ def alike(n):
 def test_pictures_that_look_alike_are_not_compared_with_each_other_all():
     found = pairs_of(alike(400))
     assert set(np.ravel(found)) == set(range(400))
-    assert len(found) <= 50 * 400  # of 79,800 pairs
+    assert len(found) <= 2 * 8 * 400  # of 79,800 pairs
 
 
 def test_copies_are_found_where_most_pictures_are_copies_of_one():
