@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 # Proof. Chosen on 735 chest radiographs and 780 breast ultrasounds, each against the others and against copies of
 # itself (resized 0.3 to 2 times, gamma 0.6 to 1.6, a tenth of the grey range cut off at each end, JPEG 30 to 95).
-# Of 269,214 pairs of radiographs of different patients none correlates above 0.56; their tail, carried on to the 5 * 10^9
-# pairs of 100,000 images, ends at about 0.72. Of each kind of copy of a radiograph 98 in 100 correlate above 0.90, of
-# those with several changes above 0.78. Ultrasounds of 28 pixels are too small for JPEG 30: half of those are missed.
+# Of 269,214 pairs of radiographs of different patients none correlates above 0.56; their tail, carried on to the
+# 5 * 10^9 pairs of 100,000 images, ends at about 0.72. Of each kind of copy of a radiograph 98 in 100
+# correlate above 0.90, of those with several changes above 0.78. Ultrasounds of 28 pixels are too small for JPEG 30:
+# half of those copies are missed.
 CORRELATION = 0.75  # least correlation of the structure of two thumbnails that show the same
 TILE_CORRELATION = 0.4  # of each tile, but for a few: a shared screen or frame alone is not enough
 TILE_FRACTION = 0.15  # most of the tiles that may correlate less: 2 of 16
-OWN_CORRELATION = 0.65  # least correlation of what is left when the shared anatomy is taken out; 99 in 100 copies reach 0.7
+OWN_CORRELATION = 0.65  # least correlation of what is left without the shared anatomy; 99 in 100 copies reach 0.7
 N_TILES = 4  # tiles along each side
 N_TILES_COMPARED = 4  # fewer tiles with structure prove nothing: a black picture with one letter
 LEAST_DEVIATION = 1.0  # grey levels of 255: a picture, or a tile, whose detail is fainter is blank
