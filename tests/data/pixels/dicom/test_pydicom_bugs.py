@@ -112,6 +112,26 @@ def test_a_signed_jpeg_2000_of_fewer_bits_under_an_unsigned_header_keeps_its_val
     assert np.array_equal(read(path, "2048/4096").pixels, read(plain, "2048/4096").pixels)
 
 
+@pytest.mark.xfail(reason="the header decides")
+def test_a_signed_jpeg_2000_of_16_bits_under_an_unsigned_header_is_signed(tmp_path):
+    # pydicom: 65535 for -1, so that air is white
+    signed = RAMP.astype(np.int16) - 2048
+    stream = imagecodecs.jpeg2k_encode(signed, level=0, codecformat="j2k", reversible=True)
+    made = {"syntax": uid.JPEG2000Lossless, "streams": [stream]}
+    path = make.dicom(tmp_path / "a", signed, PixelRepresentation=0, **made)
+    assert np.array_equal(read(path, "0/4096").pixels, read(make.dicom(tmp_path / "b", signed), "0/4096").pixels)
+
+
+@pytest.mark.xfail(reason="only the first 256 bytes are searched")
+def test_a_jpeg_2000_behind_a_long_box_of_its_container_is_found(tmp_path):
+    # pydicom: the parameters of the codestream are not found, which it does without
+    stream = imagecodecs.jpeg2k_encode(RAMP, level=0, codecformat="jp2", reversible=True)
+    at = stream.find(b"jp2c") - 4
+    stream = stream[:at] + (3008).to_bytes(4, "big") + b"uuid" + bytes(3000) + stream[at:]
+    path = make.dicom(tmp_path / "a", RAMP, syntax=uid.JPEG2000Lossless, streams=[stream])
+    assert np.array_equal(read(path, "full").pixels, RAMP)
+
+
 @pytest.mark.parametrize(
     ("keyword", "vr", "value"),
     [
