@@ -30,7 +30,7 @@ from effmed.data.pixels.dicom.dataset import meta_syntax
 from effmed.errors import DataError
 from tests.data.pixels import make
 
-N_FILES = 4000
+N_FILES = 8000
 N_REAL_SEEDS, LARGEST_REAL_SEED = 80, 300_000
 N_PROCESSES = 2
 MAX_MEGAPIXELS = 50.0  # memory goes with it: colour takes up to 20 bytes a pixel while it is decoded

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 def to_bytes(colour: NDArray[np.generic], layout: Layout) -> NDArray[np.uint8]:
-    """Bring RGB of any depth to 8 bits per channel, rounded."""
+    """Bring RGB of any depth to 8 bits per channel, rounded; row by row, because floats take eight times the memory."""
     if layout.stored == BITS_PER_BYTE:
         return colour.astype(np.uint8, copy=False)
-    fraction = colour.astype(np.float64) / ((1 << layout.stored) - 1)
-    return np.rint(fraction * MAX_UINT8).astype(np.uint8)
+    rounded = np.empty(colour.shape, dtype=np.uint8)
+    for row, target in zip(colour, rounded, strict=True):
+        fraction = row.astype(np.float64) / ((1 << layout.stored) - 1)
+        target[:] = np.rint(np.minimum(fraction, 1.0) * MAX_UINT8)  # bits above those stored mean nothing
+    return rounded
 
 
 def look_up_palette(stored: NDArray[np.int64], opened: DicomFile, layout: Layout) -> NDArray[np.uint8]:
@@ -51,7 +54,10 @@ def look_up_palette(stored: NDArray[np.int64], opened: DicomFile, layout: Layout
     ]
     first = first - (1 << 16) if layout.signed and first >= 1 << 15 else first
     palette = _as_byte_colours(np.stack(tables, axis=-1))
-    return palette[np.clip(stored - first, 0, n_entries - 1)]
+    colours = np.empty((*stored.shape, 3), dtype=np.uint8)
+    for row, target in zip(stored, colours, strict=True):
+        target[:] = palette[np.clip(row - first, 0, n_entries - 1)]
+    return colours
 
 
 def _as_byte_colours(values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -105,6 +105,14 @@ def test_a_big_endian_palette_in_segments_is_looked_up(tmp_path):
         assert read(path).pixels[0].tolist() == [[0, 0, 0], [85, 0, 42], [170, 0, 85], [255, 0, 128]]
 
 
+def test_colour_above_its_stored_bits_is_white_not_black(tmp_path):
+    # pydicom returns what is stored; cut to 8 bits it would begin again at 0
+    pixels = np.full((2, 2, 3), 4300, dtype=np.uint16)
+    pixels[0] = 4095, 0, 2048
+    path = make.dicom(tmp_path / "a", pixels, BitsStored=12)
+    assert read(path).pixels[:, 0].tolist() == [[255, 0, 128], [255, 255, 255]]
+
+
 def test_a_signed_jpeg_2000_of_fewer_bits_under_an_unsigned_header_keeps_its_values(tmp_path):
     stream = imagecodecs.jpeg2k_encode(RAMP.view(np.int16), level=0, codecformat="j2k", reversible=True)
     path = make.dicom(tmp_path / "a", RAMP, BitsStored=12, syntax=uid.JPEG2000Lossless, streams=[stream])
