@@ -43,6 +43,8 @@ STAND_INS = {
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A); a JP2 container puts boxes before it
 J2K_SEARCH_BYTES = 256
+JP2_START, JP2_STREAM = b"\x00\x00\x00\x0cjP  ", b"jp2c"  # T.800 annex I: the first box, and that of the codestream
+JP2_FIRST_BOX_BYTES = 12
 J2K_SIZE = struct.Struct(">4xH2xIIII16xH")  # T.800 A.5.1: Lsiz, Xsiz, Ysiz, XOsiz, YOsiz, Csiz; then 3 bytes a channel
 J2K_BITS = 0x7F  # of Ssiz: bits less one; above it, signed
 J2K_NOT_SUBSAMPLED = b"\x01\x01"
@@ -183,6 +185,20 @@ def _colours(marker: int, segment: bytes, before: bool | None) -> bool | None:
     if marker == APP14 and segment.startswith(b"Adobe") and len(segment) > ADOBE_TRANSFORM_AT:
         return segment[ADOBE_TRANSFORM_AT] == 0
     return before
+
+
+def has_box_without_end(source: bytes) -> bool:
+    """Tell whether a JP2 container holds a box of length 0 before its codestream, as a file cut off may.
+
+    Such a box reaches to the end (T.800 I.4), so that no codestream follows; pydicom 3.0.2 steps over it for ever.
+    """
+    at = JP2_FIRST_BOX_BYTES if source.startswith(JP2_START) else len(source)
+    while at < len(source) and source[at + 4 : at + 8] != JP2_STREAM:
+        length = int.from_bytes(source[at : at + 4], "big")
+        if not length:
+            return True
+        at += length
+    return False
 
 
 def find_halvings(stream: Codestream, least: tuple[int, int]) -> int:

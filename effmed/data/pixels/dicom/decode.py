@@ -15,6 +15,7 @@ from effmed.data.pixels.dicom.codecs import (
     PLUGIN,
     STAND_INS,
     find_halvings,
+    has_box_without_end,
     read_codestream,
     register,
 )
@@ -40,8 +41,6 @@ from effmed.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from effmed.data.pixels.dicom.codecs import Codestream
 
 register()
 
@@ -80,10 +79,9 @@ def decode_frame(
     syntax = STAND_INS.get(opened.syntax, opened.syntax)
     plugin = RLE_PLUGIN if syntax == uid.RLELossless else PLUGIN
     options = _options(opened, layout) | {"decoding_plugin": plugin}
-    pixels = None
-    if least is not None and syntax in JPEG_2000 and layout.photometric != PALETTE:
-        pixels = _decode_smaller(syntax, source, layout, frame, least, options)
-    if pixels is None:
+    if syntax in JPEG_2000:
+        pixels = _decode_jpeg_2000(syntax, source, layout, frame, least, options)
+    else:
         pixels = _as_array(syntax, source, frame, options)
     if syntax == uid.RLELossless or (syntax in JPEG and layout.signed):
         return pixels, _header_bits(layout)
@@ -91,32 +89,31 @@ def decode_frame(
     return pixels, Bits(pixels.dtype.itemsize * BITS_PER_BYTE, 0, layout.signed)
 
 
-def _decode_smaller(
-    syntax: str, source: BinaryIO, layout: Layout, frame: int, least: tuple[int, int], options: dict[str, Any]
-) -> NDArray[np.generic] | None:
-    """Decode JPEG 2000 at the lowest resolution of at least ``least``; None where only the whole can be decoded."""
-    try:
-        stream = _stream_of(source, layout, frame, options)
-        halvings = 0 if stream is None else find_halvings(stream, least)
-        if stream is None or not halvings:
-            return None
-        rows, columns = stream.size(halvings)
-        smaller = {"rows": rows, "columns": columns, "halvings": halvings}
-        return _as_array(syntax, source, frame, options | smaller)
-    except (DataError, ValueError):
-        return None  # decoding the whole will tell why, or succeed
-
-
-def _stream_of(source: BinaryIO, layout: Layout, frame: int, options: dict[str, Any]) -> Codestream | None:
-    """Return what the codestream of a frame says of itself; None where it is not what the header says.
-
-    Where only one of the two is signed, neighbours such as 0 and -1 lie far apart in the stream, and must not be
-    averaged there.
-    """
-    offsets = options.get("extended_offsets")
-    stream = read_codestream(get_frame(source, frame, number_of_frames=layout.frames, extended_offsets=offsets))
+def _decode_jpeg_2000(
+    syntax: str,
+    source: BinaryIO,
+    layout: Layout,
+    frame: int,
+    least: tuple[int, int] | None,
+    options: dict[str, Any],
+) -> NDArray[np.generic]:
+    """Decode JPEG 2000, where ``least`` allows it at the lowest resolution that is at least so large."""
+    packed = get_frame(source, frame, number_of_frames=layout.frames, extended_offsets=options.get("extended_offsets"))
+    if has_box_without_end(packed):
+        raise DataError("cannot be decoded: its JPEG 2000 container has no codestream", hint=COPY_HINT)
+    stream = read_codestream(packed)
+    # Where only one of the two is signed, neighbours such as 0 and -1 lie far apart, and must not be averaged.
     is_same = stream is not None and (*stream.size(), stream.signed) == (layout.rows, layout.columns, layout.signed)
-    return stream if is_same else None
+    if stream is None or least is None or not is_same or layout.photometric == PALETTE:
+        return _as_array(syntax, source, frame, options)
+    halvings = find_halvings(stream, least)
+    if halvings:
+        rows, columns = stream.size(halvings)
+        try:
+            return _as_array(syntax, source, frame, options | {"rows": rows, "columns": columns, "halvings": halvings})
+        except (DataError, ValueError):
+            pass  # decoding the whole will tell why, or succeed
+    return _as_array(syntax, source, frame, options)
 
 
 def _is_native_after_all(opened: DicomFile, layout: Layout) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from pydicom import uid
 
 from effmed.data.pixels import read_header, read_image
+from effmed.errors import DataError
 from tests.data.pixels import make
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -175,3 +176,23 @@ def test_values_of_broken_elements_are_printed_nowhere(tmp_path, caplog, capfd, 
                 said += [str(error), error.hint]
     said += [str(warning.message) for warning in caught] + [record.getMessage() for record in caplog.records]
     assert not [text for text in (*said, *capfd.readouterr()) if TEXT in text]
+
+
+def test_a_jpeg_2000_container_with_a_box_without_end_is_refused(tmp_path):
+    # pydicom: steps over a box of length 0 for ever
+    pixels = RAMP.astype(np.uint8)
+    stream = imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="jp2")
+    cut = stream.index(b"jp2c") - 4
+    for damaged in (stream[:cut] + bytes(cut), stream[:12] + bytes(200)):
+        path = make.dicom(tmp_path / "a", pixels, syntax=uid.JPEG2000, streams=[damaged])
+        with pytest.raises(DataError, match="has no codestream"):
+            read(path)
+
+
+def test_the_last_box_of_a_jpeg_2000_container_may_be_without_end(tmp_path):
+    pixels = RAMP.astype(np.uint8)
+    stream = imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="jp2")
+    at = stream.index(b"jp2c") - 4
+    stream = stream[:at] + bytes(4) + stream[at + 4 :]
+    path = make.dicom(tmp_path / "a", pixels, syntax=uid.JPEG2000, streams=[stream])
+    assert np.array_equal(read(path, "128/256").pixels, pixels)
