@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from effmed.data.cache import read_preprocessed
+from effmed.data.decode import read_preprocessed
 from effmed.data.records import make_frame
 from effmed.errors import DataError
 from effmed.evaluate.predictions import make_predictions
@@ -97,7 +97,7 @@ def _batches(
             failures[row] = (image.problem, image.hint)
         else:
             rows.append(row)
-            pixels.append(image)
+            pixels.append(image.pixels)
         if len(rows) == BATCH_SIZE:
             yield rows, np.stack(pixels), failures
             rows, pixels, failures = [], [], {}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from effmed.data.cache import read_images
+from effmed.data.decode import read_images
 from effmed.data.records import SPLITS, Manifest
 from effmed.data.split import shared_patients
 from effmed.errors import DataError

@@ -21,7 +21,8 @@ ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufactu
 IDENTITY = ("image", "frame", "label", "patient", "study", "split")
 OBJECT = ("series", "instance")  # pseudonyms of DICOM's identifiers
 PICTURE = ("rows", "columns", "bits", "colour", "photometric", "syntax")
-COLUMNS = (*IDENTITY, *OBJECT, *ATTRIBUTES, *PICTURE)
+PROVENANCE = ("window", "window_origin", "table")  # how stored values became grey levels; known once decoded
+COLUMNS = (*IDENTITY, *OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE)
 COUNTS = ("frame", "rows", "columns", "bits")
 NOT_TEXT = (*COUNTS, "age", "colour")
 FRAME_DIGITS = 9
@@ -93,7 +94,7 @@ class Manifest:
         """Iterate over the rows as records."""
         for row in self.frame.to_dict("records"):
             known: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-            attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE)}
+            attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE)}
             yield Record(**known, attributes=attributes)
 
     def with_frame(self, frame: pd.DataFrame, **reasons: str) -> Manifest:

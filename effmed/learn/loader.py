@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from effmed.data.cache import CachedPixels
     from effmed.learn.plan import Plan
 
 ORDER_STREAM, AUGMENT_STREAM = 0, 1  # separate random streams of one seed
@@ -25,12 +26,12 @@ class Images:
     """The preprocessed images of one split.
 
     Attributes:
-        pixels: ``(image, height, width)`` or ``(image, height, width, 3)``: the cache, memory-mapped.
+        pixels: ``(image, height, width)`` or ``(image, height, width, channel)``: the cache, memory-mapped.
         rows: ``(n,)`` which of the cache's images belong to the split.
         truth: ``(n,)`` class index of each.
     """
 
-    pixels: NDArray[np.generic]
+    pixels: NDArray[np.generic] | CachedPixels
     rows: NDArray[np.int64]
     truth: NDArray[np.int64]
 

@@ -1,23 +1,23 @@
 """The cache: every image is decoded once, whole or not at all, whatever happens and whoever else is at work."""
 
-import errno
 import os
 import shutil
 import time
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
 import platformdirs
 import pytest
 
-from effmed.data import cache as module
-from effmed.data.cache import cache_folder, open_cache, read_images, read_preprocessed
-from effmed.data.pixels import Preprocessing
+from effmed.data import decode as decoding
+from effmed.data.cache import open_cache, opened
+from effmed.data.pixels import Preprocessing, read_image
+from effmed.data.pixels.signature import make_signature
+from effmed.data.remembered import cache_folder
 from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import DataError, MachineError
 from tests import make
-from tests.data.deadly import DeadlyPath
+from tests.data.pixels import make as make_pixels
 
 SPEC = Preprocessing(height=8, width=8, channels=1, depth="uint8", window="stored", max_megapixels=1.0)
 Usage = namedtuple("Usage", "total used free")
@@ -37,14 +37,14 @@ def damage(path):
 def decoded(monkeypatch):
     """The names of the images that were decoded, in order."""
     names = []
-    original = module.decode
+    original = decoding.decode
 
-    def recorded(sources, spec, *, workers):
+    def recorded(sources, spec, **options):
         sources = list(sources)
         names.extend(source.path.name for source in sources)
-        return original(sources, spec, workers=workers)
+        return original(sources, spec, **options)
 
-    monkeypatch.setattr(module, "decode", recorded)
+    monkeypatch.setattr(decoding, "decode", recorded)
     return names
 
 
@@ -53,25 +53,18 @@ def test_the_cache_holds_the_pixels_in_the_order_of_the_manifest(tmp_path):
     assert np.array_equal(open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels, pixels)
 
 
-def test_the_pixels_are_mapped_from_disk_and_cannot_be_changed(tmp_path):
-    manifest, _ = images(tmp_path / "data")
-    pixels = open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels
-    assert isinstance(pixels, np.memmap)
-    assert not pixels.flags.writeable
-
-
 def test_three_channels_and_sixteen_bits_are_kept(tmp_path):
     manifest, pixels = images(tmp_path / "data")
     spec = SPEC.model_copy(update={"channels": 3, "depth": "uint16"})
     cache = open_cache(manifest, spec, folder=tmp_path / "cache")
     assert (cache.pixels.shape, cache.pixels.dtype) == ((4, 8, 8, 3), np.uint16)
-    assert np.array_equal(cache.pixels[0, :, :, 1], pixels[0].astype(np.uint16) * 257)
+    assert np.array_equal(cache.pixels[0][:, :, 1], pixels[0].astype(np.uint16) * 257)
 
 
 def test_the_size_on_disk_is_told(tmp_path):
     manifest, _ = images(tmp_path / "data")
     cache = open_cache(manifest, SPEC, folder=tmp_path / "cache")
-    assert cache.bytes == sum(path.stat().st_size for path in cache.folder.glob("*.npy"))
+    assert cache.bytes == 4 * 8 * 8 == sum(path.stat().st_size for path in cache.folder.rglob("pixels.raw"))
 
 
 def test_opening_a_second_time_decodes_nothing(tmp_path, decoded):
@@ -172,7 +165,7 @@ def test_a_failure_that_has_mended_is_one_no_longer(tmp_path, monkeypatch):
     manifest, pixels = images(tmp_path / "data")
     with monkeypatch.context() as without_decoder:
         refused = [DataError("no decoder", hint="install it")]
-        without_decoder.setattr(module, "decode", lambda sources, spec, workers: refused * len(list(sources)))
+        without_decoder.setattr(decoding, "decode", lambda sources, spec, **options: refused * len(list(sources)))
         assert len(open_cache(manifest, SPEC, folder=tmp_path / "cache").failures) == 4
     mended = open_cache(manifest, SPEC, folder=tmp_path / "cache")
     assert not mended.failures
@@ -204,7 +197,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
     manifest, _ = images(tmp_path / "data")
     with pytest.raises(KeyboardInterrupt):
         open_cache(manifest, SPEC, folder=tmp_path / "cache", on_progress=stop_after_two)
-    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["preprocessing.json"]
 
 
 def test_after_an_interruption_the_cache_is_built_whole(tmp_path):
@@ -214,18 +207,18 @@ def test_after_an_interruption_the_cache_is_built_whole(tmp_path):
     assert np.array_equal(open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels, pixels)
 
 
-def half_built(place):
-    """What a killed process leaves beside a cache."""
-    left = place.parent / f".{place.name}.12345678"
+def half_built(group):
+    """What a killed process leaves beside the shards."""
+    left = group / ".0123.12345678"
     left.mkdir()
-    (left / "pixels.npy").write_bytes(b"half")
+    (left / "pixels.raw").write_bytes(b"half")
     return left
 
 
 def test_what_another_process_is_building_stays(tmp_path):
     manifest, _ = images(tmp_path / "data")
     left = half_built(open_cache(manifest, SPEC, folder=tmp_path / "cache").folder)
-    open_cache(images(tmp_path / "data", n=2)[0], SPEC, folder=tmp_path / "cache")
+    open_cache(images(tmp_path / "data", n=5)[0], SPEC, folder=tmp_path / "cache")
     assert left.is_dir()
 
 
@@ -233,34 +226,35 @@ def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path):
     manifest, _ = images(tmp_path / "data")
     left = half_built(open_cache(manifest, SPEC, folder=tmp_path / "cache").folder)
     two_days_ago = time.time() - 2 * 24 * 3600
-    for path in (left / "pixels.npy", left):
+    for path in (left / "pixels.raw", left):
         os.utime(path, (two_days_ago, two_days_ago))
-    open_cache(images(tmp_path / "data", n=2)[0], SPEC, folder=tmp_path / "cache")
+    open_cache(images(tmp_path / "data", n=5)[0], SPEC, folder=tmp_path / "cache")
     assert not left.exists()
 
 
-@pytest.mark.parametrize("name", ["pixels.npy", "index.json"])
-def test_a_damaged_cache_is_built_anew(tmp_path, name):
+@pytest.mark.parametrize("name", ["pixels.raw", "thumbnails.raw", "index.parquet"])
+def test_images_of_a_damaged_shard_are_decoded_anew(tmp_path, name):
     manifest, pixels = images(tmp_path / "data")
-    damage(open_cache(manifest, SPEC, folder=tmp_path / "cache").folder / name)
+    (path,) = open_cache(manifest, SPEC, folder=tmp_path / "cache").folder.rglob(name)
+    damage(path)
     assert np.array_equal(open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels, pixels)
 
 
-def test_two_runs_at_once_end_with_the_same_cache(tmp_path):
+def test_two_runs_at_once_end_with_the_same_pixels(tmp_path):
     manifest, pixels = images(tmp_path / "data")
 
     def other_run(done, total):
         if done == 2:
-            open_cache(manifest, SPEC, folder=tmp_path / "cache")
+            other = open_cache(manifest, SPEC, folder=tmp_path / "cache")
+            assert np.array_equal(other.pixels, pixels)
 
     cache = open_cache(manifest, SPEC, folder=tmp_path / "cache", on_progress=other_run)
     assert np.array_equal(cache.pixels, pixels)
-    assert [path.name for path in cache.folder.parent.iterdir()] == [cache.folder.name]
 
 
 def test_a_cache_that_is_cleared_meanwhile_is_an_error(tmp_path, monkeypatch):
     manifest, _ = images(tmp_path / "data")
-    monkeypatch.setattr(module, "_read_cache", lambda place: None)
+    monkeypatch.setattr(opened, "write_shard", lambda group, entries: None)
     with pytest.raises(MachineError, match="vanished") as caught:
         open_cache(manifest, SPEC, folder=tmp_path / "cache")
     assert "run it again" in caught.value.hint
@@ -269,33 +263,10 @@ def test_a_cache_that_is_cleared_meanwhile_is_an_error(tmp_path, monkeypatch):
 def test_too_little_space_is_refused_before_the_first_image(tmp_path, monkeypatch, decoded):
     manifest, _ = images(tmp_path / "data")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(100, 99, 1))
-    with pytest.raises(MachineError, match=r"cache/.* has 1 bytes free, the decoded images need 50,000,256") as caught:
+    with pytest.raises(MachineError, match=r"cache/.* has 1 bytes free, the decoded images need 50,016,640") as caught:
         open_cache(manifest, SPEC, folder=tmp_path / "cache")
     assert "EFFMED_CACHE=FOLDER" in caught.value.hint
     assert decoded == []
-
-
-def test_a_disk_that_becomes_full_is_told_with_the_bytes_needed(tmp_path, monkeypatch):
-    manifest, _ = images(tmp_path / "data")
-
-    def full(file):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(MachineError, match=r"bytes free, the decoded images need 50,000,256"):
-        open_cache(manifest, SPEC, folder=tmp_path / "cache")
-    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-
-def test_another_refusal_of_the_disk_is_told_as_it_is(tmp_path, monkeypatch):
-    manifest, _ = images(tmp_path / "data")
-
-    def broken(file):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(module.os, "fsync", broken)
-    with pytest.raises(MachineError, match="Input/output error"):
-        open_cache(manifest, SPEC, folder=tmp_path / "cache")
 
 
 def test_a_place_where_no_folder_can_be_made_is_an_error(tmp_path):
@@ -317,37 +288,81 @@ def test_without_a_word_the_cache_lies_where_the_platform_keeps_caches(monkeypat
     assert cache_folder() == platformdirs.user_cache_path("effmed")
 
 
-def test_a_medmnist_file_is_cached_like_a_folder(tmp_path):
+def test_a_medmnist_file_is_cached_like_a_folder(tmp_path, monkeypatch):
     arrays = make.npz(tmp_path / "data.npz", size=(8, 8))
-    cache = open_cache(read_npz_manifest(tmp_path / "data.npz"), SPEC, folder=tmp_path / "cache")
+    manifest = read_npz_manifest(tmp_path / "data.npz")
+    cache = open_cache(manifest, SPEC, folder=tmp_path / "cache")
     assert np.array_equal(cache.pixels[:8], arrays["train_images"])
+    monkeypatch.setattr(decoding, "read_npz_images", None)
+    assert np.array_equal(open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels, cache.pixels)
 
 
-def test_the_rows_are_counted_from_the_first_of_the_manifest(tmp_path):
+def test_a_renamed_file_and_a_copy_elsewhere_are_known(tmp_path, decoded):
+    manifest, pixels = images(tmp_path / "data")
+    open_cache(manifest, SPEC, folder=tmp_path / "cache")
+    decoded.clear()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "0.png").rename(tmp_path / "moved" / "3.png.old")
+    (tmp_path / "moved" / "3.png").rename(tmp_path / "moved" / "0.png")
+    (tmp_path / "moved" / "3.png.old").rename(tmp_path / "moved" / "3.png")
+    moved = make.manifest(labels=["a", "b", "a", "b"], root=tmp_path / "moved")
+    cache = open_cache(moved, SPEC, folder=tmp_path / "cache")
+    assert np.array_equal(cache.pixels, [pixels[k] for k in (3, 1, 2, 0)])
+    assert decoded == []
+
+
+def test_what_was_written_before_an_interruption_is_kept(tmp_path, monkeypatch, decoded):
+    manifest, pixels = images(tmp_path / "data")
+    monkeypatch.setattr(opened, "shard_length", lambda spec: 1)
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_cache(manifest, SPEC, folder=tmp_path / "cache", on_progress=stop)
+    decoded.clear()
+    assert np.array_equal(open_cache(manifest, SPEC, folder=tmp_path / "cache").pixels, pixels)
+    assert decoded == ["3.png"]
+
+
+def test_other_decoders_decode_everything(tmp_path, monkeypatch, decoded):
     manifest, _ = images(tmp_path / "data")
-    assert [row for row, _ in read_preprocessed(manifest.with_frame(manifest.frame.iloc[2:]), SPEC)] == [0, 1]
+    open_cache(manifest, SPEC, folder=tmp_path / "cache")
+    decoded.clear()
+    monkeypatch.setattr(opened, "_version", lambda package: "99")
+    open_cache(manifest, SPEC, folder=tmp_path / "cache")
+    assert len(decoded) == 4
 
 
-def test_a_process_that_dies_costs_its_image_and_not_the_run(tmp_path):
-    images(tmp_path / "data", n=2)
-    manifest = make.manifest(labels=["a", "b", "a"], root=DeadlyPath(tmp_path / "data"))
-    manifest = manifest.with_frame(manifest.frame.assign(image=["0.png", "deadly.png", "1.png"]))
-    found = [image for _, image in read_preprocessed(manifest, SPEC, workers=2)]
-    assert [isinstance(image, DataError) for image in found] == [False, True, False]
+def test_frames_of_one_file_are_images_of_their_own(tmp_path, decoded):
+    pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
+    (tmp_path / "data").mkdir()
+    make_pixels.dicom(tmp_path / "data" / "0.png", pixels, NumberOfFrames=3)
+    manifest = make.manifest(labels=["a"] * 3, root=tmp_path / "data")
+    manifest = manifest.with_frame(manifest.frame.assign(image="0.png", frame=[0, 1, 2]))
+    spec = SPEC.model_copy(update={"window": "full"})
+    first = open_cache(manifest, spec, folder=tmp_path / "cache")
+    decoded.clear()
+    again = open_cache(manifest.with_frame(manifest.frame.iloc[::-1]), spec, folder=tmp_path / "cache")
+    assert not first.failures
+    assert len({image.tobytes() for image in first.pixels}) == 3
+    assert np.array_equal(np.asarray(again.pixels), np.asarray(first.pixels)[::-1])
+    assert decoded == []
 
 
-def test_images_are_read_at_their_own_size(tmp_path):
-    pixels = make.png(tmp_path / "0.png", size=(5, 7))
-    ((_, image),) = read_images(make.manifest(labels=["a"], root=tmp_path), window="stored", max_megapixels=1.0)
-    assert np.array_equal(image.pixels, pixels)
-
-
-def test_an_image_that_cannot_be_read_is_its_reason(tmp_path):
-    found = list(read_images(make.manifest(labels=["a"], root=Path("nowhere")), window="stored", max_megapixels=1.0))
-    assert isinstance(found[0][1], DataError)
-
-
-def test_images_of_a_medmnist_file_are_read_from_it(tmp_path):
-    arrays = make.npz(tmp_path / "data.npz")
-    found = read_images(read_npz_manifest(tmp_path / "data.npz"), window="stored", max_megapixels=1.0)
-    assert np.array_equal(next(found)[1].pixels, arrays["train_images"][0])
+@pytest.mark.parametrize("n_opened", [1, 2])
+def test_the_cache_says_what_every_image_is(tmp_path, n_opened):
+    manifest, _ = images(tmp_path / "data")
+    damage(tmp_path / "data" / "2.png")
+    for _ in range(n_opened):
+        cache = open_cache(manifest, SPEC, folder=tmp_path / "cache")
+    image = read_image(tmp_path / "data" / "3.png", 0, window="stored", max_megapixels=1.0)
+    signature = make_signature(image)
+    assert cache.signatures.pixel_hash[3] == signature.pixel_hash
+    assert cache.signatures.pixel_hash[2] == ""
+    assert np.array_equal(cache.signatures.thumbnails[3], signature.thumbnail)
+    assert not cache.signatures.thumbnails[2].any()
+    assert (cache.signatures.aspect[3], cache.signatures.corners[3]) == (signature.aspect, signature.corners)
+    assert list(cache.provenance["window"].isna()) == [False, False, True, False]
+    assert cache.provenance["window_origin"][3] == image.provenance.window_origin
