@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
-from functools import partial
-from operator import attrgetter
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -41,14 +41,17 @@ TYPES = {
     "age_years": "float64",
 }
 TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".md", ".xml", ".html", ".yaml", ".yml", ".log"}
-NOT_IMAGES = {"dicomdir"}  # the index of a DICOM medium: DICOM by content, but no image (PS3.10)
+NOT_IMAGES = ("dicomdir",)  # the index of a DICOM medium: DICOM by content, but no image (PS3.10)
 DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
 HEAD_BYTES = 16384  # holds the header of a plain radiograph
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # Windows reads text otherwise
 CHUNK = 256  # files that a process is given at once
+ROWS_AT_ONCE = 8192  # that become columns: a few MB, and a small part of the time that they take in chunks
 WORTH_PROCESSES_S = 4.0  # starting them takes about half of that
 Row: TypeAlias = "tuple[str | int | float | bool | None, ...]"
 NOTHING: Row = ("",) * (len(IDENTIFIERS) + len(TEXTS)) + (0,) * len(NUMBERS) + (False, math.nan, "", "")
 _fields = attrgetter(*FIELDS)
+_sorted = itemgetter(*[[field.name for field in fields(Header)].index(name) for name in FIELDS])
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,21 @@ def _read_new(
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     read = partial(read_chunk, root=root, pseudonyms=pseudonyms)
     parts: list[pd.DataFrame] = []
+    rows: list[Row] = []
     done = n_files - len(names)
-    for rows in _in_chunks(Job(read, partial(_one_by_one, read=read)), chunks):
-        parts.append(pd.DataFrame.from_records(rows, columns=list(COLUMNS)).astype(TYPES))  # compact at once
-        done += len(rows)
+    for some in _in_chunks(Job(read, partial(_one_by_one, read=read)), chunks):
+        rows += some
+        if len(rows) >= ROWS_AT_ONCE:
+            parts.append(_compact(rows))
+            rows = []
+        done += len(some)
         if on_progress is not None:
             on_progress(done, n_files)
-    return pd.concat(parts) if parts else pd.DataFrame({name: [] for name in COLUMNS}).astype(TYPES)
+    return pd.concat([*parts, _compact(rows)])
+
+
+def _compact(rows: list[Row]) -> pd.DataFrame:
+    return pd.DataFrame.from_records(rows, columns=list(COLUMNS)).astype(TYPES)
 
 
 def _in_chunks(job: Job[Sequence[str], list[Row]], chunks: Sequence[Sequence[str]]) -> Iterator[list[Row]]:
@@ -145,31 +156,42 @@ def _lost(_chunk: Sequence[str]) -> list[Row]:
 def read_chunk(names: Sequence[str], root: Path, pseudonyms: Pseudonyms) -> list[Row]:
     """Return one row per file, as ``COLUMNS``; ``kind`` is "" for a file that does not claim to be an image."""
     prefix = f"{root}{os.sep}"
-    return [_read_row(prefix + name, pseudonyms) for name in names]
+    pseudonym = lru_cache(maxsize=None)(pseudonyms.of)  # few patients and studies have a chunk's files
+    return [_read_row(prefix + name, pseudonym) for name in names]
 
 
-def _read_row(path: str, pseudonyms: Pseudonyms) -> Row:
+def _read_row(path: str, pseudonym: Callable[..., str]) -> Row:
     try:
-        header = _plain(path) or _any_header(Path(path))
+        values = _plain(path) or _any(path)
     except DataError as error:
         return (*NOTHING[: -len(REFUSAL)], error.problem, error.hint)
-    if header is None:
+    if values is None:
         return NOTHING
-    values = _fields(header)
-    hidden = [pseudonyms.of(kind, value) for kind, value in zip(IDENTIFIERS, values, strict=False)]
-    return (*hidden, *values[len(IDENTIFIERS) :], "", "")
+    return (*map(pseudonym, IDENTIFIERS, values), *values[len(IDENTIFIERS) :], "", "")
 
 
-def _plain(path: str) -> Header | None:
-    """Read the header of a plain DICOM file in one go; None for all others, and for what cannot be opened."""
+def _plain(path: str) -> Row | None:
+    """Read the header of a plain DICOM file in one go; None for all others, and for what cannot be opened.
+
+    Paths are texts and files are numbers, since objects cost more than the reading itself.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a Path costs as much as the reading
-            head = file.read(HEAD_BYTES)
+        file = os.open(path, OPEN_FLAGS)
+        try:
+            head = os.read(file, HEAD_BYTES)
+        finally:
+            os.close(file)
     except OSError:
         return None
-    is_dicom = head[DICOM_MAGIC_AT : DICOM_MAGIC_AT + len(DICOM_MAGIC)] == DICOM_MAGIC
-    is_index = is_dicom and os.path.basename(path).lower() in NOT_IMAGES  # noqa: PTH119  as above
-    return plain_header(head, math.inf) if is_dicom and not is_index else None
+    if not head.startswith(DICOM_MAGIC, DICOM_MAGIC_AT) or path.lower().endswith(NOT_IMAGES):
+        return None
+    found = plain_header(head, math.inf)
+    return found and _sorted(found)
+
+
+def _any(path: str) -> Row | None:
+    header = _any_header(Path(path))
+    return None if header is None else _fields(header)
 
 
 def _any_header(path: Path) -> Header | None:

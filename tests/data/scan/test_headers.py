@@ -86,6 +86,19 @@ def test_processes_read_the_same(tmp_path, monkeypatch):
     assert told == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
 
+def test_many_files_become_columns_in_parts(tmp_path, monkeypatch):
+    root = folder(tmp_path / "data", n=6)
+    whole = read_headers(root, KEPT).frame
+    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    pd.testing.assert_frame_equal(read_headers(root, KEPT).frame, whole)
+
+
+def test_a_file_that_vanishes_or_becomes_a_folder_is_no_image(tmp_path):
+    (tmp_path / "folder").mkdir()
+    assert module.read_chunk(["gone", "folder"], tmp_path, KEPT) == [module.NOTHING, module.NOTHING]
+
+
 def test_a_file_that_kills_its_process_costs_its_row_and_no_other():
     names = ["a", "deadly", "b"]
     rows = module._one_by_one(names, read_or_die)

@@ -34,6 +34,8 @@ PREAMBLE_BYTES = 128  # PS3.10 7.1
 MAGIC = b"DICM"
 UNDEFINED_LENGTH = 0xFFFFFFFF  # PS3.5 7.1.1
 LONG_LENGTH_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+SHORT, LONG = struct.Struct("<HH2sH"), struct.Struct("<HH2s2xI")  # tag, VR and length (PS3.5 7.1.2)
+META_GROUP, SYNTAX_NUMBER = 2, 0x10  # Transfer Syntax UID (0002,0010)
 META_LIMIT_BYTES = 65536  # group 0002 of the largest corpus file is below 1 kB
 HEADER_LIMIT_BYTES = 64 * 2**20  # inflated header; far above any real one, far below a bomb
 MAX_READS, MAX_READ_BYTES = 10**6, 2**30  # of a header: two or three for an element, a few seconds in all
@@ -169,18 +171,22 @@ def meta_syntax(data: bytes) -> tuple[str, int]:
     Returns:
         UID and offset in bytes; ``("", offset of the first element)`` where it states none.
     """
-    offset = PREAMBLE_BYTES + len(MAGIC) if data[PREAMBLE_BYTES:].startswith(MAGIC) else 0
-    syntax = ""
-    while data[offset : offset + 2] == b"\x02\x00":
-        long_form = data[offset + 4 : offset + 6] in LONG_LENGTH_VRS
-        form, position, size = ("<I", offset + 8, 12) if long_form else ("<H", offset + 6, 8)
-        if position + struct.calcsize(form) > len(data):
-            return "", offset
-        length = struct.unpack_from(form, data, position)[0]
-        if data[offset + 2 : offset + 4] == b"\x10\x00":
-            syntax = data[offset + size : offset + size + length].decode("ascii", "replace").strip("\0 ")
-        offset += size + length
-    return syntax, offset
+    at = PREAMBLE_BYTES + len(MAGIC) if data.startswith(MAGIC, PREAMBLE_BYTES) else 0
+    syntax, n_bytes = "", len(data)
+    while at + SHORT.size <= n_bytes:
+        group, number, vr, length = SHORT.unpack_from(data, at)
+        if group != META_GROUP:
+            return syntax, at
+        start = at + SHORT.size
+        if vr in LONG_LENGTH_VRS:
+            start = at + LONG.size
+            if start > n_bytes:
+                return "", at
+            length = LONG.unpack_from(data, at)[-1]
+        if number == SYNTAX_NUMBER:
+            syntax = data[start : start + length].decode("ascii", "replace").strip("\0 ")
+        at = start + length
+    return ("", at) if data[at : at + 2] == META_GROUP.to_bytes(2, "little") else (syntax, at)
 
 
 def pixel_layout(opened: DicomFile, max_megapixels: float) -> Layout:

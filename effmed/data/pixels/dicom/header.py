@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 import struct
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from effmed.data.pixels.dicom.dataset import (
     EXPLICIT_LITTLE,
@@ -20,7 +22,7 @@ from effmed.data.pixels.dicom.dataset import (
     open_dicom,
     text,
 )
-from effmed.data.pixels.image import BITS_PER_BYTE, Header, check_size
+from effmed.data.pixels.image import Header, check_size
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ WANTED = {
     0x00280100: ("BitsAllocated", WHOLE),
     0x00280101: ("BitsStored", WHOLE),
 }
-NEEDED = ("SOPClassUID", "Rows", "Columns")  # without them the small parser does not trust itself
+NEEDED = frozenset({"SOPClassUID", "Rows", "Columns"})  # without them the small parser does not trust itself
 UNUSUAL = frozenset(NATIVE) - {EXPLICIT_LITTLE, IMPLICIT_LITTLE}  # syntaxes whose headers pydicom must read
 FIRST_READ_BYTES = 16384  # holds the header of a plain radiograph
 GROWTH, LAST_READ_BYTES = 8, 2**20  # what is larger (tables, private data) is read by pydicom
@@ -61,13 +63,31 @@ SHORT_LENGTH_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS S
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 7.5
 LEVELS, LEVEL_ENDS = (ITEM, ITEM_END, SEQUENCE_END), (ITEM_END, SEQUENCE_END)
 EXPLICIT, IMPLICIT, UINT32 = struct.Struct("<HH2sH"), struct.Struct("<HHI"), struct.Struct("<I")
-ELEMENT_BYTES = 12  # of the longest form before the value
+HEAD_BYTES, ELEMENT_BYTES = 8, 12  # before the value, in the short and in the long form
+KNOWN_HEADS = 2**15  # the devices of a hospital write some thousands; remembered, they take a few MB
 BETWEEN = b"\x1f"  # stands in no text (PS3.5 6.1.3)
 ESCAPE = b"\x1b"  # begins another character set, whose bytes may look like ASCII (PS3.5 6.1.2.5.3)
 DAYS_PER_YEAR = 365.25
+AGE, DATE = re.compile(r"(\d{1,3})([YMWD])"), re.compile(r"\d{8}")
 YEARS_PER = {"Y": 1.0, "M": 1 / 12, "W": 7 / DAYS_PER_YEAR, "D": 1 / DAYS_PER_YEAR}  # PS3.5 table 6.2-1, Age String
 OLDEST_YEARS = 125.0  # nobody was older; 999Y stands for unknown
 MAX_AGE_YEARS = 90.0  # higher ages identify a person (HIPAA 45 CFR 164.514: all above 89 are one group)
+Fields: TypeAlias = "tuple[Any, ...]"  # the attributes of a Header, in their order
+
+
+@dataclass(slots=True)
+class _Found:
+    """Wanted elements, of those of one file that were walked through.
+
+    Attributes:
+        numbers: Keyword → number, as text.
+        keywords: Of the texts.
+        values: Their bytes, still padded.
+    """
+
+    numbers: dict[str, str] = field(default_factory=dict)
+    keywords: list[str] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
 
 
 def read_dicom_header(path: Path, max_megapixels: float) -> Header:
@@ -78,11 +98,14 @@ def read_dicom_header(path: Path, max_megapixels: float) -> Header:
     """
     with path.open("rb") as file:
         values = scan_header(file) or _read_with_pydicom(file)
-    return _make_header(values, max_megapixels)
+    return Header(*_fields(values, max_megapixels))
 
 
-def plain_header(data: bytes, max_megapixels: float) -> Header | None:
+def plain_header(data: bytes, max_megapixels: float) -> Fields | None:
     """Return what the first bytes of a DICOM file say; None where they end too early or are unusual.
+
+    Returns:
+        The attributes of ``Header``, in their order: to make the objects costs as much as to decode the texts.
 
     Raises:
         DataError: Impossible sizes.
@@ -91,35 +114,36 @@ def plain_header(data: bytes, max_megapixels: float) -> Header | None:
         values = parse_header(data)
     except IncompleteError:
         return None
-    return None if values is None else _make_header(values, max_megapixels)
+    return None if values is None else _fields(values, max_megapixels)
 
 
-def _make_header(values: dict[str, str], max_megapixels: float) -> Header:
+def _fields(values: dict[str, str], max_megapixels: float) -> Fields:
+    """Return the attributes of ``Header``, in their order."""
     rows, columns = (_whole(values, keyword) for keyword in ("Rows", "Columns"))
     frames = check_size(rows, columns, _whole(values, "NumberOfFrames", 1), max_megapixels)
     get = values.get
     photometric = get("PhotometricInterpretation", "").upper() or GREY[1]
-    return Header(
-        kind="dicom",
-        rows=rows,
-        columns=columns,
-        frames=frames,
-        bits=_whole(values, "BitsStored", 0) or _whole(values, "BitsAllocated"),
-        colour=photometric not in GREY,
-        photometric=photometric,
-        syntax=values["syntax"],
-        patient=get("PatientID", ""),
-        study=get("StudyInstanceUID", ""),
-        series=get("SeriesInstanceUID", ""),
-        instance=get("SOPInstanceUID", ""),
-        modality=get("Modality", ""),
-        manufacturer=get("Manufacturer", ""),
-        scanner=get("ManufacturerModelName", ""),
-        body_part=get("BodyPartExamined", ""),
-        view=get("ViewPosition", ""),
-        laterality=get("ImageLaterality", "") or get("Laterality", ""),
-        sex=get("PatientSex", ""),
-        age_years=age_in_years(values),
+    return (
+        "dicom",
+        rows,
+        columns,
+        frames,
+        _whole(values, "BitsStored", 0) or _whole(values, "BitsAllocated"),
+        photometric not in GREY,
+        photometric,
+        values["syntax"],
+        get("PatientID", ""),
+        get("StudyInstanceUID", ""),
+        get("SeriesInstanceUID", ""),
+        get("SOPInstanceUID", ""),
+        get("Modality", ""),
+        get("Manufacturer", ""),
+        get("ManufacturerModelName", ""),
+        get("BodyPartExamined", ""),
+        get("ViewPosition", ""),
+        get("ImageLaterality", "") or get("Laterality", ""),
+        get("PatientSex", ""),
+        age_in_years(values),
     )
 
 
@@ -132,7 +156,7 @@ def age_in_years(values: Mapping[str, str]) -> float | None:
     Source:
         DICOM PS3.5 section 6.2, AS and DA.
     """
-    match = re.fullmatch(r"(\d{1,3})([YMWD])", values.get("PatientAge", ""))
+    match = AGE.fullmatch(values.get("PatientAge", ""))
     if match:
         years = int(match[1]) * YEARS_PER[match[2]]
         return min(years, MAX_AGE_YEARS) if years <= OLDEST_YEARS else None
@@ -168,11 +192,9 @@ def parse_header(data: bytes) -> dict[str, str] | None:
     syntax, start = meta_syntax(data)
     if syntax != IMPLICIT_LITTLE and (not syntax or syntax in UNUSUAL):
         return None
-    places = _find_implicit(data, start) if syntax == IMPLICIT_LITTLE else _find_explicit(data, start)
-    if places is None:
-        return None
-    found = _texts(data, places)
-    if found is None or any(keyword not in found for keyword in NEEDED):
+    elements = _find_implicit(data, start) if syntax == IMPLICIT_LITTLE else _find_explicit(data, start)
+    found = None if elements is None else _texts(elements)
+    if found is None or not found.keys() >= NEEDED:
         return None
     found["syntax"] = syntax
     return found
@@ -182,39 +204,64 @@ class IncompleteError(Exception):
     """The bytes end inside a header."""
 
 
-def _find_explicit(data: bytes, at: int) -> dict[int, tuple[int, int]] | None:
-    """Find wanted elements up to the pixel data.
-
-    Returns:
-        Tag → start and end of its value; None where an element is not well-formed or out of order.
-    """
-    places: dict[int, tuple[int, int]] = {}
-    last, size, unpack, wanted, short_vrs = 0, len(data), EXPLICIT.unpack_from, WANTED, SHORT_LENGTH_VRS
-    while at + ELEMENT_BYTES <= size:
-        group, number, vr, length = unpack(data, at)
-        tag = group << 16 | number
+def _find_explicit(data: bytes, at: int) -> _Found | None:
+    """Find wanted elements up to the pixel data; None where an element is unusual, not well-formed or out of order."""
+    found = _Found()
+    add_keyword, add_value, short_element = found.keywords.append, found.values.append, _short_element
+    last, end = 0, len(data) - ELEMENT_BYTES
+    while at <= end:
+        tag, n_bytes, text_keyword, is_plain = short_element(data[at : at + HEAD_BYTES])
         if tag <= last:
             return None
         last = tag
-        start = at + 8
-        if vr not in short_vrs:
+        if is_plain:
+            if text_keyword:
+                add_keyword(text_keyword)
+                add_value(data[at + HEAD_BYTES : at + n_bytes])
+            at += n_bytes
+            continue
+        start, at = at + HEAD_BYTES, at + n_bytes
+        if not n_bytes:
             if tag in PIXEL_KEYWORDS:
-                return places
-            start, length = at + ELEMENT_BYTES, UINT32.unpack_from(data, start)[0]
-            if vr not in LONG_LENGTH_VRS or (length == UNDEFINED_LENGTH and vr != b"SQ"):
-                return None
-            if length == UNDEFINED_LENGTH:
-                at = _end_of_items(data, start, is_explicit=True)
-                continue
-        at = start + length
-        if tag in wanted:
-            places[tag] = start, at
+                return found
+            start, at = _long_value(data, at)
+        if not at or (start and not _take(found, tag, data, (start, at))):
+            return None
     raise IncompleteError
 
 
-def _find_implicit(data: bytes, at: int) -> dict[int, tuple[int, int]] | None:
+@lru_cache(maxsize=KNOWN_HEADS)
+def _short_element(head: bytes) -> tuple[int, int, str, bool]:
+    """Read the first 8 bytes of an explicit element; remembered, since devices write the same ones time and again.
+
+    Returns:
+        Its tag; its bytes in all, 0 where its length takes 32 bits; its keyword if it is a wanted text; and whether
+        nothing else has to be done.
+    """
+    group, number, vr, length = EXPLICIT.unpack(head)
+    tag = group << 16 | number
+    keyword, kind = WANTED.get(tag, ("", TEXT))
+    is_short = vr in SHORT_LENGTH_VRS
+    return tag, HEAD_BYTES + length if is_short else 0, keyword if kind == TEXT else "", is_short and kind == TEXT
+
+
+def _long_value(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the value of an element begins and ends whose length takes 32 bits; zeros where it is unusual.
+
+    A sequence of undefined length has an end, but 0 in place of its beginning: no wanted element is one.
+    """
+    vr, length = data[at + 4 : at + 6], UINT32.unpack_from(data, at + HEAD_BYTES)[0]
+    start = at + ELEMENT_BYTES
+    if vr not in LONG_LENGTH_VRS or (length == UNDEFINED_LENGTH and vr != b"SQ"):
+        return 0, 0
+    if length == UNDEFINED_LENGTH:
+        return 0, _end_of_items(data, start, is_explicit=True)
+    return start, start + length
+
+
+def _find_implicit(data: bytes, at: int) -> _Found | None:
     """Find wanted elements of an implicit header; as ``_find_explicit``."""
-    places: dict[int, tuple[int, int]] = {}
+    found = _Found()
     last = 0
     while at + ELEMENT_BYTES <= len(data):
         group, number, length = IMPLICIT.unpack_from(data, at)
@@ -222,12 +269,26 @@ def _find_implicit(data: bytes, at: int) -> dict[int, tuple[int, int]] | None:
         if tag <= last:
             return None
         if tag in PIXEL_KEYWORDS:
-            return places
-        last, start = tag, at + 8
+            return found
+        last, start = tag, at + HEAD_BYTES
         at = _end_of_items(data, start, is_explicit=False) if length == UNDEFINED_LENGTH else start + length
-        if tag in WANTED:
-            places[tag] = start, at
+        if not _take(found, tag, data, (start, at)):
+            return None
     raise IncompleteError
+
+
+def _take(found: _Found, tag: int, data: bytes, place: tuple[int, int]) -> bool:
+    """Keep the value at a place if it is wanted; False where only pydicom knows what it says."""
+    keyword, kind = WANTED.get(tag, ("", ""))
+    value = data[place[0] : place[1]] if keyword else b""
+    if kind == TEXT:
+        found.keywords.append(keyword)
+        found.values.append(value)
+    elif kind == WHOLE:
+        if place[1] - place[0] != 2:
+            return False
+        found.numbers[keyword] = str(int.from_bytes(value, "little"))
+    return True
 
 
 def _end_of_items(data: bytes, at: int, *, is_explicit: bool) -> int:
@@ -256,30 +317,21 @@ def _end_of_items(data: bytes, at: int, *, is_explicit: bool) -> int:
     raise IncompleteError
 
 
-def _texts(data: bytes, places: dict[int, tuple[int, int]]) -> dict[str, str] | None:
-    """Decode the values that were found; None where only pydicom knows how.
+def _texts(elements: _Found) -> dict[str, str] | None:
+    """Return keyword → text; None where only pydicom knows how to decode it.
 
     All texts are decoded at once, which takes a third of the time that one after another does.
     """
-    found: dict[str, str] = {}
-    keywords, values = [], []
-    for tag, (start, end) in places.items():
-        keyword, kind = WANTED[tag]
-        if kind == TEXT:
-            keywords.append(keyword)
-            values.append(data[start:end])
-        elif end - start == 2:
-            found[keyword] = str(data[start] | data[start + 1] << BITS_PER_BYTE)
-        else:
-            return None
-    joined = BETWEEN.join(values)
-    if not joined.isascii() or ESCAPE in joined or joined.count(BETWEEN) != len(values) - 1:
+    joined = BETWEEN.join(elements.values)
+    if not joined.isascii() or ESCAPE in joined or joined.count(BETWEEN) != len(elements.values) - 1:
         return None
-    texts = joined.decode("ascii").replace("\0", " ").split(BETWEEN.decode())
-    for keyword, value in zip(keywords, texts, strict=True):
-        first = value.partition("\\")[0].strip(" ")
-        found[keyword] = first if first.isprintable() else clean(first)
-    return found
+    all_texts = joined.decode("ascii").replace("\0", " ")
+    texts = all_texts.split(BETWEEN.decode())
+    if "\\" in all_texts:
+        texts = [value.partition("\\")[0] for value in texts]
+    is_printable = all_texts.replace(BETWEEN.decode(), "").isprintable()
+    tidy = map(str.strip if is_printable else clean, texts)
+    return elements.numbers | dict(zip(elements.keywords, tidy, strict=True))
 
 
 def _read_with_pydicom(file: BinaryIO) -> dict[str, str]:
@@ -304,6 +356,6 @@ def _whole(values: Mapping[str, str], keyword: str, absent: int | None = None) -
 
 def _date(value: str) -> datetime.date | None:
     try:
-        return datetime.date.fromisoformat(value) if re.fullmatch(r"\d{8}", value) else None
+        return datetime.date.fromisoformat(value) if DATE.fullmatch(value) else None
     except ValueError:
         return None

@@ -55,8 +55,10 @@ def test_an_object_without_pixels_is_refused_with_its_modality(tmp_path):
         open_dicom(file)
 
 
-def test_meta_information_that_is_cut_off_states_no_syntax():
-    assert meta_syntax(bytes(128) + b"DICM\x02\x00\x10\x00UI")[0] == ""
+@pytest.mark.parametrize("end", [b"", b"\x02\x00", b"\x02\x00\x10\x00UI", b"\x02\x00\x01\x00OB\0\0\2\0\0"])
+def test_meta_information_that_is_cut_off_states_no_syntax(end):
+    begin = bytes(128) + b"DICM\x02\x00\x10\x00UI\x06\x001.2.3\0"
+    assert meta_syntax(begin + end) == ("1.2.3" if not end else "", len(begin))
 
 
 @pytest.mark.parametrize(

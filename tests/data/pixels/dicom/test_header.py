@@ -1,4 +1,5 @@
 import io
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from effmed.data.pixels.dicom.header import age_in_years, read_dicom_header, scan_header
+from effmed.data.pixels.dicom.header import age_in_years, plain_header, read_dicom_header, scan_header
 from effmed.errors import DataError
 
 TEXTS = {
@@ -91,6 +92,39 @@ def test_a_plain_header_needs_no_pydicom(tmp_path, syntax):
     found = scanned(written(tmp_path / "a", dataset(), syntax))
     assert found is not None
     assert {name: found[name] for name in TEXTS} == TEXTS
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_the_first_bytes_say_what_the_file_says(tmp_path, syntax):
+    path = written(tmp_path / "a", dataset(), syntax)
+    assert plain_header(path.read_bytes(), 200.0) == astuple(header_of(path))
+    assert plain_header(path.read_bytes()[:400], 200.0) is None
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (b"\x10\x00\x20\x00LO\x04\x00", b"\x10\x00\x20\x00UN\x00\x00\x04\x00\x00\x00"),
+        (b"\x28\x00\x01\x01US\x02\x00", b"\x28\x00\x01\x01UN\x00\x00\x02\x00\x00\x00"),
+    ],
+)
+def test_values_of_unknown_representation_are_what_their_tags_say(tmp_path, short, long):
+    path = written(tmp_path / "a", dataset())
+    path.write_bytes(path.read_bytes().replace(short, long))
+    assert {**scanned(path), "PatientID": "P007", "BitsStored": "12"} == scanned(path)
+    assert (header_of(path).patient, header_of(path).bits) == ("P007", 12)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_number_of_another_length_is_left_to_pydicom(tmp_path, syntax):
+    assert scanned(written(tmp_path / "a", dataset(BitsStored=[12, 12]), syntax)) is None
+
+
+def test_a_sequence_in_place_of_a_text_is_no_text(tmp_path):
+    ds = dataset(ViewPosition=None)
+    ds.add_new(0x00185101, "SQ", Sequence([Dataset()]))
+    ds[0x00185101].is_undefined_length = True
+    assert "ViewPosition" not in scanned(written(tmp_path / "a", ds))
 
 
 def test_the_header_before_compressed_pixels_needs_no_pydicom(tmp_path):
