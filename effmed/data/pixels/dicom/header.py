@@ -22,7 +22,7 @@ from effmed.data.pixels.dicom.dataset import (
     open_dicom,
     text,
 )
-from effmed.data.pixels.image import Header, check_size
+from effmed.data.pixels.image import BITS_PER_BYTE, Header, check_size
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -207,24 +207,24 @@ class IncompleteError(Exception):
 def _find_explicit(data: bytes, at: int) -> _Found | None:
     """Find wanted elements up to the pixel data; None where an element is unusual, not well-formed or out of order."""
     found = _Found()
-    add_keyword, add_value, short_element = found.keywords.append, found.values.append, _short_element
-    last, end = 0, len(data) - ELEMENT_BYTES
+    numbers, add_keyword, add_value = found.numbers, found.keywords.append, found.values.append
+    last, end, short_element = 0, len(data) - ELEMENT_BYTES, _short_element
     while at <= end:
-        tag, n_bytes, text_keyword, is_plain = short_element(data[at : at + HEAD_BYTES])
+        tag, n_bytes, keyword, is_text = short_element(data[at : at + HEAD_BYTES])
         if tag <= last:
             return None
         last = tag
-        if is_plain:
-            if text_keyword:
-                add_keyword(text_keyword)
+        if n_bytes:
+            if is_text:
+                add_keyword(keyword)
                 add_value(data[at + HEAD_BYTES : at + n_bytes])
+            elif keyword:
+                numbers[keyword] = str(data[at + HEAD_BYTES] | data[at + HEAD_BYTES + 1] << BITS_PER_BYTE)
             at += n_bytes
             continue
-        start, at = at + HEAD_BYTES, at + n_bytes
-        if not n_bytes:
-            if tag in PIXEL_KEYWORDS:
-                return found
-            start, at = _long_value(data, at)
+        if tag in PIXEL_KEYWORDS:
+            return found
+        start, at = _long_value(data, at)
         if not at or (start and not _take(found, tag, data, (start, at))):
             return None
     raise IncompleteError
@@ -235,14 +235,14 @@ def _short_element(head: bytes) -> tuple[int, int, str, bool]:
     """Read the first 8 bytes of an explicit element; remembered, since devices write the same ones time and again.
 
     Returns:
-        Its tag; its bytes in all, 0 where its length takes 32 bits; its keyword if it is a wanted text; and whether
-        nothing else has to be done.
+        Its tag; its bytes in all, 0 where it has no 16-bit length or is no single number where one is wanted; its
+        keyword, "" where it is not wanted; and whether it is a wanted text.
     """
     group, number, vr, length = EXPLICIT.unpack(head)
     tag = group << 16 | number
-    keyword, kind = WANTED.get(tag, ("", TEXT))
-    is_short = vr in SHORT_LENGTH_VRS
-    return tag, HEAD_BYTES + length if is_short else 0, keyword if kind == TEXT else "", is_short and kind == TEXT
+    keyword, kind = WANTED.get(tag, ("", ""))
+    is_usual = vr in SHORT_LENGTH_VRS and (kind != WHOLE or length == 2)
+    return tag, HEAD_BYTES + length if is_usual else 0, keyword, kind == TEXT
 
 
 def _long_value(data: bytes, at: int) -> tuple[int, int]:
