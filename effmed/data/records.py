@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from effmed.data.classes import order_classes
@@ -26,6 +27,7 @@ COLUMNS = (*IDENTITY, *OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE)
 COUNTS = ("frame", "rows", "columns", "bits")
 NOT_TEXT = (*COUNTS, "age", "colour")
 FRAME_DIGITS = 9
+NPZ_SUFFIX = ".npz"
 SPLITS = ("train", "val", "test")
 
 
@@ -105,15 +107,30 @@ class Manifest:
         """Return the images of one split, in order."""
         return self.with_frame(self.frame[self.frame["split"] == split])
 
+    @property
+    def has_files(self) -> bool:
+        """Whether ``image`` is a file, so that its frames belong together; in an .npz file it is a member."""
+        return self.root.suffix != NPZ_SUFFIX
+
     def without(self, failures: Mapping[int, DataError]) -> Manifest:
-        """Return the manifest without the rows that failed to decode, which become unreadable."""
-        rows = self.frame.iloc[list(failures)]
-        more = tuple(
-            Unreadable(str(image), int(number), error.problem, error.hint)
-            for image, number, error in zip(rows["image"], rows["frame"], failures.values(), strict=True)
+        """Return the manifest without the rows that failed to decode, which become unreadable.
+
+        So do the other frames of the same file: what is left of it would not be the file.
+        """
+        more = {row: (error.problem, error.hint) for row, error in failures.items()}
+        files = self.frame["image"].astype(str)
+        failed = {files.iloc[row]: row for row in sorted(failures, reverse=True)} if self.has_files else {}
+        for row in np.flatnonzero(files.isin(list(failed))):
+            first = failed[files.iloc[int(row)]]
+            problem = f"frame {self.frame['frame'].iloc[first]} of the same file cannot be read"
+            more.setdefault(int(row), (problem, failures[first].hint))
+        rows = self.frame.iloc[list(more)]
+        unreadable = tuple(
+            Unreadable(str(image), int(number), *reason)
+            for image, number, reason in zip(rows["image"], rows["frame"], more.values(), strict=True)
         )
-        kept = self.frame.drop(self.frame.index[list(failures)])
-        return replace(self.with_frame(kept), unreadable=(*self.unreadable, *more))
+        kept = self.frame.drop(rows.index)
+        return replace(self.with_frame(kept), unreadable=(*self.unreadable, *unreadable))
 
     def digest(self) -> str:
         """Return the SHA-256 of image, frame, label and split of all rows, and of which belong to one patient or study.

@@ -1,5 +1,7 @@
 """The manifest: its rows, its digest, and the way to disk and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,27 @@ def test_rows_that_failed_to_decode_become_unreadable():
     assert list(left.frame["image"]) == ["0.png", "2.png"]
     assert left.unreadable == (Unreadable("1.png", 0, "damaged", "copy it"),)
     assert list(left.frame.index) == [0, 1]
+
+
+@pytest.mark.parametrize("order", [[1, 2], [2, 1]])
+def test_the_other_frames_of_a_file_go_with_the_one_that_failed(order):
+    manifest = make.manifest(labels=["a"] * 5)
+    rows = manifest.frame.assign(image=["x.tif", "y.tif", "y.tif", "y.tif", "z.tif"], frame=[0, 0, 1, 2, 0])
+    failures = {row: DataError(f"damaged {row}", hint="copy it") for row in order}
+    left = manifest.with_frame(rows).without(failures)
+    assert list(left.frame["image"]) == ["x.tif", "z.tif"]
+    assert {(item.image, item.frame): item.reason for item in left.unreadable} == {
+        ("y.tif", 0): "damaged 1",
+        ("y.tif", 1): "damaged 2",
+        ("y.tif", 2): "frame 0 of the same file cannot be read",
+    }
+
+
+def test_images_of_an_npz_member_do_not_go_with_one_that_failed():
+    manifest = make.manifest(labels=["a"] * 3, root=Path("data.npz"))
+    rows = manifest.frame.assign(image="train_images", frame=[0, 1, 2])
+    left = manifest.with_frame(rows).without({1: DataError("damaged", hint="copy it")})
+    assert list(left.frame["frame"]) == [0, 2]
 
 
 def test_the_digest_does_not_depend_on_the_order_of_rows():
