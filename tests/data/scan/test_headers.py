@@ -67,6 +67,14 @@ def test_an_unchanged_file_is_read_once_and_a_changed_one_again(tmp_path, monkey
     pd.testing.assert_frame_equal(second.frame, first.frame.iloc[1:].reset_index(drop=True))
 
 
+def test_a_damaged_volume_is_refused_by_the_end_of_its_whole_name(tmp_path):
+    root = folder(tmp_path / "data")
+    (root / "scan.NII.GZ").write_bytes(b"\x1f\x8b" + bytes(100))
+    (root / "archive.tar.gz").write_bytes(b"\x1f\x8b" + bytes(100))
+    (refused,) = read_headers(root, KEY).refused
+    assert (refused.image, refused.reason) == ("scan.NII.GZ", "not an image, although it is called .NII.GZ")
+
+
 def test_what_was_refused_is_tried_again(tmp_path):
     root = folder(tmp_path / "data")
     (root / "bad.png").write_text("text")
@@ -97,6 +105,12 @@ def test_many_files_become_columns_in_parts(tmp_path, monkeypatch):
 def test_a_file_that_vanishes_or_becomes_a_folder_is_no_image(tmp_path):
     (tmp_path / "folder").mkdir()
     assert module.read_chunk(["gone", "folder"], tmp_path, KEPT) == [module.NOTHING, module.NOTHING]
+
+
+def test_the_index_of_a_medium_is_no_image_whatever_it_holds(tmp_path):
+    make.dicom(tmp_path / "DICOMDIR")
+    make.dicom(tmp_path / "a.dcm")
+    assert [row[0] for row in module.read_chunk(["DICOMDIR", "a.dcm"], tmp_path, KEPT)] == ["", "P1"]
 
 
 def test_a_file_that_kills_its_process_costs_its_row_and_no_other():
