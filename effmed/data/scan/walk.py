@@ -13,9 +13,9 @@ from effmed.data.pixels import sniff
 from effmed.data.records import Unreadable
 from effmed.errors import DataError
 
-IMAGE_SUFFIXES = {
-    ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".nii",
-}  # fmt: skip
+IMAGE_SUFFIXES = (
+    ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".nii", ".nii.gz",
+)  # fmt: skip
 
 
 @dataclass
@@ -62,6 +62,12 @@ def walk(root: Path) -> Walked:
     return walked
 
 
+def claimed_suffix(name: str) -> str:
+    """Return the end of a name that claims an image, as it is written, or ""."""
+    end = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[len(name) - len(end) :]
+
+
 def _entries(walked: Walked, folder: str) -> list[os.DirEntry[str]]:
     """List a folder without what is hidden, in order; a folder that cannot be opened is refused."""
     try:
@@ -83,7 +89,7 @@ def _look_at(walked: Walked, entry: os.DirEntry[str], name: str, inside: str) ->
         _check_file(status, name)
     except (DataError, OSError) as error:
         path = Path(entry.path)
-        if path.suffix.lower() in IMAGE_SUFFIXES or sniff(path):
+        if claimed_suffix(name) or sniff(path):
             walked.refused.append(_refusal(name, error))
         return
     walked.names.append(name)

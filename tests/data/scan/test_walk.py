@@ -32,6 +32,7 @@ def test_pipes_and_links_astray_are_refused_where_they_claim_to_be_images_and_pa
     (root / "out.png").symlink_to(outside)
     (root / "out").symlink_to(outside)
     (root / "nowhere.png").symlink_to(root / "none.png")
+    (root / "nowhere.nii.gz").symlink_to(root / "none.nii.gz")
     (root / "nowhere").symlink_to(root / "none")
     walked = walk(root)
     assert walked.names == []
@@ -39,6 +40,7 @@ def test_pipes_and_links_astray_are_refused_where_they_claim_to_be_images_and_pa
         "pipe.dcm": "not a regular file",
         "out.png": "a link that leads out of the data folder",
         "out": "a link that leads out of the data folder",
+        "nowhere.nii.gz": "a link that leads nowhere",
         "nowhere.png": "a link that leads nowhere",
     }
 
