@@ -17,7 +17,7 @@ from effmed.data.pixels import Header, plain_header, read_header, sniff
 from effmed.data.processes import Job, work_through
 from effmed.data.records import Unreadable
 from effmed.data.remembered import STAMP, cache_folder, digest, recall, remember
-from effmed.data.scan.walk import IMAGE_SUFFIXES, walk
+from effmed.data.scan.walk import claimed_suffix, walk
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from effmed.data.pseudonyms import Pseudonyms
 
-VERSION = "2"  # raise it whenever headers are read otherwise
+VERSION = "3"  # raise it whenever headers are read otherwise
 IDENTIFIERS = ("patient", "study", "series", "instance")
 TEXTS = (
     "kind", "photometric", "syntax", "modality", "manufacturer", "scanner", "body_part", "view", "laterality", "sex",
@@ -200,15 +200,14 @@ def _any_header(path: Path) -> Header | None:
     Raises:
         DataError: It claims to be an image, by name or content, and cannot be read.
     """
-    suffix = path.suffix.lower()
     kind = "" if path.name.lower() in NOT_IMAGES else sniff(path)
-    if not kind and suffix not in IMAGE_SUFFIXES:
+    if not kind and not claimed_suffix(path.name):
         return None
     try:
         _check_claim(path, kind)
         return read_header(path)
     except DataError:
-        if suffix in TEXT_SUFFIXES:  # text may begin like an image: a table whose first column is BMI
+        if path.suffix.lower() in TEXT_SUFFIXES:  # text may begin like an image: a table whose first column is BMI
             return None
         raise
 
@@ -217,5 +216,5 @@ def _check_claim(path: Path, kind: str) -> None:
     if not os.access(path, os.R_OK):
         raise DataError("no permission to read it", hint="allow reading: chmod u+r")
     if not kind:
-        problem = f"not an image, although it is called {path.suffix}"
+        problem = f"not an image, although it is called {claimed_suffix(path.name)}"
         raise DataError(problem, hint="remove it, or copy the original again")
