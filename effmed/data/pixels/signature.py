@@ -77,7 +77,7 @@ def make_signature(image: Image) -> Signature:
         image: Grey uint8 or uint16, RGB uint8, or several windows.
     """
     grey = _sampled_grey(image)
-    height, width = image.pixels.shape[:2]
+    height, width = image.size
     return Signature(
         pixel_hash=_pixel_hash(image.pixels),
         thumbnail=_thumbnail(grey),

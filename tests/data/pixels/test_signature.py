@@ -134,6 +134,11 @@ def test_aspect_is_that_of_the_picture_with_square_pixels():
     assert signature(landscape(300, 100), aspect=0.5).aspect == 1.5
 
 
+def test_aspect_is_that_of_the_picture_as_stored_where_it_was_decoded_smaller():
+    whole = (301, 101)  # half of which, rounded up, is 151 x 51 pixels
+    assert make_signature(Image(landscape(151, 51), 2.0, None, full_size=whole)).aspect == 2 * 301 / 101
+
+
 # ---------------------------------------------------------------- corners
 
 
