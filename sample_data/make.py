@@ -34,6 +34,7 @@ Item = TypeVar("Item")
 SEED = 20240
 SIZE = 240  # pixels, both ways
 PIXEL_SPACING_MM = 1.6  # 38 cm over the picture, as a chest cassette has
+BEND_PX = 2.5  # standard deviation of the shift of a point from where the drawing puts it
 LARGEST_VALUE = 2**12 - 1  # 12 bits stored
 PATIENTS = {"clear": 60, "opacity": 40}
 STREAMS = {"deal": 0, "anatomy": 1, "opacity": 2, "acquisition": 3}  # separate random numbers for separate purposes
@@ -258,7 +259,7 @@ def opacity(patient: Patient, number: int) -> Picture:
     rng = stream("opacity", patient.number)
     side = rng.choice([-1.0, 1.0])
     centre = (side * rng.uniform(0.3, 0.58), rng.uniform(-0.5, 0.38))
-    radius, strength = rng.uniform(0.15, 0.30), 0.42 * rng.uniform() ** 0.8  # the weakest cannot be seen
+    radius, strength = rng.uniform(0.15, 0.30), 0.1 + 0.4 * rng.uniform() ** 0.8  # the weakest can hardly be seen
     border = cloud(rng, SIZE / 24)
     growth = stream("opacity", patient.number, number).uniform(0.85, 1.15)
     reach = np.hypot(X - centre[0], Y - centre[1]) / (radius * growth)
@@ -280,6 +281,13 @@ def brightness(one: Acquisition) -> Picture:
     return (
         torso(anatomy) - 0.42 * air + inside * air + midline + bones(anatomy) * (torso(anatomy) > 0.1) - trachea - gas
     )
+
+
+def built(picture: Picture, patient: Patient) -> Picture:
+    """The picture bent a little, the same way in every film of a patient: no two people are drawn by one rule."""
+    rng = stream("anatomy", patient.number, 2)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] + BEND_PX * np.stack([cloud(rng, SIZE / 10) for _ in range(2)])
+    return np.asarray(ndimage.map_coordinates(picture, [rows, columns], order=1, mode="nearest"))
 
 
 def positioned(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -304,7 +312,7 @@ def marker(one: Acquisition) -> Picture:
 def exposed(one: Acquisition) -> tuple[NDArray[np.uint16], tuple[int, int]]:
     """Stored values of shape (SIZE, SIZE) in [0, 4095] with 0 black, and the window (centre, width) that suits them."""
     rng = stream("acquisition", one.patient.number, one.number)
-    picture = positioned(brightness(one), rng)
+    picture = positioned(built(brightness(one), one.patient), rng)
     picture = np.maximum(picture, marker(one))
     dark, contrast = rng.uniform(150.0, 500.0), rng.uniform(900.0, 1500.0)
     grain = rng.uniform(1.0, 2.0) * cloud(rng, 1.3)
