@@ -24,6 +24,9 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, le=2048)]
+AuditKind = Literal[
+    "shared-study", "shared-instance", "identical-pixels", "near-duplicates", "conflicting-labels", "shortcut"
+]
 
 _TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true | false", "array": "list"}
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -78,10 +81,19 @@ class DataSettings(Section):
     """'stored' (the file's first, else percentiles), 'percentile', 'full', 'center/width', or several with commas."""
     frames: Literal["error", "first", "middle", "all"] = "error"
     """What a multi-frame file means."""
+    frame_rule: Literal["mean", "max"] = "mean"
+    """How the logits of a file's frames become one where data.frames=all; the best epoch is chosen by single frames."""
     max_megapixels: Positive = 200.0
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
     reduced_decode: bool = False
     """Decode JPEG 2000 at 1/2, 1/4 … while that is at least twice the target; faster, changes grey levels slightly."""
+
+
+class AuditSettings(Section):
+    """What the audit of the data may find without stopping a training."""
+
+    allow: tuple[AuditKind, ...] = ()
+    """Grave findings to accept, such as [shortcut]; 'effmed inspect' names what it finds."""
 
 
 class ModelSettings(Section):
@@ -192,6 +204,7 @@ class Recipe(Section):
     """What is wanted. Everything has a default; ``auto`` is decided by the plan, with a reason."""
 
     data: DataSettings = DataSettings()
+    audit: AuditSettings = AuditSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     imbalance: ImbalanceSettings = ImbalanceSettings()

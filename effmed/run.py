@@ -44,6 +44,11 @@ class Run:
         return self.folder / "fingerprint.json"
 
     @property
+    def audit(self) -> Path:
+        """What is suspicious about the data."""
+        return self.folder / "audit.json"
+
+    @property
     def plan(self) -> Path:
         """What was decided, with reasons."""
         return self.folder / "plan.json"

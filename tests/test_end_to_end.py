@@ -61,8 +61,8 @@ def tiny_run(xrays, tmp_path_factory):
 
 def test_a_run_holds_everything_and_the_marker(tiny_run):
     names = {path.name for path in tiny_run.folder.iterdir()}
-    wanted = "recipe.yaml fingerprint.json plan.json manifest.csv environment.json history.jsonl bundle predictions"
-    assert names >= {*wanted.split(), "report.json", "report.html", "done.json"}
+    wanted = "recipe.yaml fingerprint.json audit.json plan.json manifest.csv environment.json history.jsonl"
+    assert names >= {*wanted.split(), "bundle", "predictions", "report.json", "report.html", "done.json"}
     assert "last" not in names
     assert tiny_run.is_complete
 
@@ -292,7 +292,7 @@ def test_inspect_shows_counts_and_what_blocks_training(xrays):
     assert (found["n_images"], found["classes"]) == (45, {"clear": 30, "opacity": 15})
     assert "patient" in found["findings"][0]["text"]
     human = RUNNER.invoke(app, ["inspect", str(xrays)])
-    assert "findings" in human.stdout
+    assert "error: blocks-training" in human.stdout
 
 
 def test_evaluate_on_the_command_line_writes_a_report(tiny_run, tmp_path):

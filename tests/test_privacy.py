@@ -87,7 +87,11 @@ def story(tmp_path, monkeypatch, caplog):
         ]
         train = ["train", "--variant", "timm:test_efficientnet", "--data", str(data), "--run", "run", *sets]
         scan = [part for setting in settings for part in ("--set", setting)]
-        commands = (train, ["evaluate", "run", "--out", "again"], ["inspect", str(data), *scan, "--json"])
+        commands = (
+            train,
+            ["evaluate", "run", "--out", "again"],
+            ["inspect", str(data), *scan, "--json", "--out", "sheet"],
+        )
         commands += (["predict", "run", "--data", str(data), "--out", "scores.csv", *scan],)
         said = [CliRunner().invoke(app, command) for command in commands]
         assert [result.exit_code for result in said] == [0, 0, 0, 3]  # 3: one file is unreadable

@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 recipes = typer.Typer(help="What recipes there are and what they may say.", no_args_is_help=True)
+cache = typer.Typer(help="Decoded images that are kept between runs.", no_args_is_help=True)
 
 app.command()(commands.inspect)
 app.command()(commands.train)
@@ -33,6 +34,9 @@ app.add_typer(recipes, name="recipes")
 recipes.command("list")(commands.recipes_list)
 recipes.command("show")(commands.recipes_show)
 recipes.command("keys")(commands.recipes_keys)
+app.add_typer(cache, name="cache")
+cache.command("info")(commands.cache_info)
+cache.command("clear")(commands.cache_clear)
 app.command()(commands.doctor)
 
 

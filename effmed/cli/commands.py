@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from effmed import workflows
-from effmed.cli.output import Output, make_table
+from effmed.cli.output import Output, make_table, megabytes
+from effmed.cli.tables import inspection_tables
 from effmed.errors import RecipeError
 from effmed.recipe import recipe_keys
 from effmed.run import check_absent
@@ -16,9 +17,8 @@ from effmed.workflows import catalogue
 from effmed.workflows.values import Training
 
 if TYPE_CHECKING:
-    from effmed.workflows.values import Inspection, Trained
+    from effmed.workflows.values import Trained
 
-N_SHOWN = 10
 UNREADABLE_ROWS = 3  # exit code of predict when the table is complete but some rows could not be read
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")]
@@ -36,14 +36,20 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing bu
 def inspect(
     data: Annotated[Path, typer.Argument(help="Folder of images, or a MedMNIST .npz file.")],
     labels: LabelsOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a contact sheet, index.html.")] = None,
     settings: SetOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Describe a data folder: images, patients, classes, problems. Writes nothing."""
+    """Describe a data folder: images, patients, classes, leaks, shortcuts. Writes nothing but --out."""
     output = Output(as_json=as_json, quiet=quiet)
-    found = workflows.inspect(data, labels, catalogue.find_recipe(None, settings or []), output)
-    output.result(found.model_dump(mode="json"), _inspection_tables(found))
+    if out is not None:
+        check_absent(out, overwrite=overwrite)
+    found = workflows.inspect(data, labels, catalogue.find_recipe(None, settings or []), out=out, talk=output)
+    if found.sheet is not None:
+        output.say(f"contact sheet {found.sheet}")
+    output.result(found.model_dump(mode="json"), inspection_tables(found))
 
 
 def train(
@@ -156,6 +162,20 @@ def recipes_keys(as_json: JsonOption = False) -> None:
     )
 
 
+def cache_info(as_json: JsonOption = False) -> None:
+    """Tell where decoded images are kept, and how large they are."""
+    facts = workflows.cache_info()
+    rows = [(kept["what"], kept["n_images"] or None, megabytes(kept["bytes"])) for kept in facts.kept]
+    title = f"{facts.folder}: {megabytes(facts.bytes)}"
+    Output(as_json=as_json).result(facts.model_dump(mode="json"), make_table(title, ("kept", "images", "size"), rows))
+
+
+def cache_clear(as_json: JsonOption = False) -> None:
+    """Delete decoded images and what is remembered of files; all of it can be made again."""
+    freed = workflows.cache_clear()
+    Output(as_json=as_json).result({"freed_bytes": freed}, f"{megabytes(freed)} freed")
+
+
 def doctor(as_json: JsonOption = False) -> None:
     """Describe this machine: versions, device, weights, cache."""
     found = workflows.doctor()
@@ -178,17 +198,3 @@ def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type wo
     if key == "imbalance.method":
         return "none" if set(plan.class_weights) == {1.0} else f"weights {plan.class_weights}"
     return str(sizes.get(name, getattr(plan, name or section, getattr(plan, section, ""))))
-
-
-def _inspection_tables(found: Inspection) -> list[Any]:
-    counts = [("images", found.n_images), ("patients", found.n_patients), *found.classes.items()]
-    parts: list[Any] = [make_table("", ("what", "n"), counts)]
-    for name in ("images_per_split", "modality", "view", "photometric", "syntax", "bits"):
-        values = found.fingerprint.get(name) or {}
-        if values:
-            parts.append(make_table(f"\n{name.replace('_', ' ')}", ("value", "images"), list(values.items())))
-    for title, rows in (("unreadable", found.unreadable), ("findings", found.findings)):
-        shown = [" · ".join(str(value) for value in row.values() if value) for row in rows[:N_SHOWN]]
-        if rows:
-            parts.append(f"\n{title} ({len(rows)} in all):\n" + "\n".join(shown))
-    return parts

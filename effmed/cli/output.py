@@ -113,6 +113,11 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     return table
 
 
+def megabytes(n_bytes: int) -> str:
+    """Return a size as people read it."""
+    return f"{n_bytes / 1e6:,.1f} MB"
+
+
 def _console(*, stderr: bool) -> Console:
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_WITHOUT_TERMINAL)

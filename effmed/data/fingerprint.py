@@ -35,6 +35,7 @@ class Fingerprint(BaseModel):
         colour_fraction: Share of images that hold colour.
         intensity_percentiles: ``p1`` to ``p99`` of grey levels in [0, 1] over a few decoded images; empty where none
             could be decoded.
+        window_origin: Images per origin of their window: file, recipe, percentile or full; empty before decoding.
         unreadable: Files that could not be read.
         manifest_digest: SHA-256 of the rows.
     """
@@ -58,8 +59,13 @@ class Fingerprint(BaseModel):
     modality: dict[str, int]
     view: dict[str, int]
     intensity_percentiles: dict[str, float]
+    window_origin: dict[str, int]
     unreadable: int
     manifest_digest: str
+
+    def with_provenance(self, manifest: Manifest) -> Fingerprint:
+        """Return the same once the images are decoded and the manifest says how grey levels came about."""
+        return self.model_copy(update={"window_origin": _counts(manifest.frame["window_origin"])})
 
 
 def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
@@ -93,6 +99,7 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
         modality=_counts(frame["modality"]),
         view=_counts(frame["view"]),
         intensity_percentiles=_intensities(manifest, settings),
+        window_origin=_counts(frame["window_origin"]),
         unreadable=len(manifest.unreadable),
         manifest_digest=manifest.digest(),
     )

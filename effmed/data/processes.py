@@ -59,6 +59,11 @@ class _Flight(Generic[T]):
     n_most: int
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def work_through(job: Job[T, R], items: Iterable[T], *, workers: int = 0) -> Iterator[R]:
     """Yield the result of every item, in the order of the items.
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from effmed.evaluate.report import Report
     from effmed.learn.plan import Plan
     from effmed.recipe import Recipe
-    from effmed.workflows.values import Inspection, Scored, Trained, Training
+    from effmed.workflows.values import CacheFacts, Inspection, Scored, Trained, Training
 
 __all__ = [
     "Silence",
     "Talk",
+    "cache_clear",
+    "cache_info",
     "doctor",
     "evaluate",
     "evaluate_table",
@@ -34,11 +36,13 @@ __all__ = [
 ]
 
 
-def inspect(data: Path, labels: Path | None, recipe: Recipe, talk: Talk | None = None) -> Inspection:
-    """Describe a data folder: images, patients, classes, problems. Writes nothing."""
+def inspect(
+    data: Path, labels: Path | None, recipe: Recipe, *, out: Path | None = None, talk: Talk | None = None
+) -> Inspection:
+    """Describe a data folder: images, patients, classes, leaks, shortcuts. Writes nothing but a contact sheet."""
     from effmed.workflows.inspection import inspect as work
 
-    return work(data, labels, recipe, talk or Silence())
+    return work(data, labels, recipe, out, talk or Silence())
 
 
 def plan(training: Training, talk: Talk | None = None) -> Plan:
@@ -102,6 +106,20 @@ def write_report(report: Report, folder: Path) -> None:
 def variants() -> list[dict[str, Any]]:
     """List the variants with their place on the compound-scaling curve."""
     from effmed.workflows.catalogue import variants as work
+
+    return work()
+
+
+def cache_info() -> CacheFacts:
+    """Tell what the cache of decoded images holds, and where it lies."""
+    from effmed.workflows.caching import cache_info as work
+
+    return work()
+
+
+def cache_clear() -> int:
+    """Delete what effmed can make again; returns the bytes that became free."""
+    from effmed.workflows.caching import cache_clear as work
 
     return work()
 

@@ -39,9 +39,9 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk)
         )
     check_writable(out.parent)
     tell_of_ids(recipe.data, talk)
-    bundle = read_bundle(_bundle_folder(run, talk))
+    bundle, settings = _with_frames(read_bundle(_bundle_folder(run, talk)), recipe.data)
     reading = progress_of(talk, "reading headers")
-    table = _score(bundle, scan(data, None, recipe.data, labelled=False, on_progress=reading), talk)
+    table = _score(bundle, scan(data, None, settings, labelled=False, on_progress=reading), talk)
     write_predictions(table, out)
     counts = table.frame["status"].value_counts().to_dict()
     return Scored(
@@ -61,9 +61,9 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
             read_predictions(chosen.predictions("test"), recipe.columns), run_context(chosen), recipe.report
         )
     folder = _bundle_folder(run, talk)
-    bundle = read_bundle(folder)
-    tell_of_ids(recipe.data, talk)
-    manifest = scan(data, labels, recipe.data, on_progress=progress_of(talk, "reading headers"))
+    bundle, settings = _with_frames(read_bundle(folder), recipe.data)
+    tell_of_ids(settings, talk)
+    manifest = scan(data, labels, settings, on_progress=progress_of(talk, "reading headers"))
     _check_classes(manifest, bundle)
     table = _score(bundle, manifest, talk)
     context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
@@ -80,7 +80,15 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
 def run_context(run: Run) -> ReportContext:
     """Return what a report on the run's own test split says about the run."""
     sheet = read_sheet(run.bundle)
-    return make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test")
+    return with_audit(make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test"), run)
+
+
+def with_audit(context: ReportContext, run: Run) -> ReportContext:
+    """Add what the audit of the run's data found, in one line."""
+    if not run.audit.is_file():
+        return context
+    summary = str(json.loads(run.audit.read_text(encoding="utf-8"))["summary"])
+    return replace(context, facts={**context.facts, "audit of the data": summary})
 
 
 def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> ReportContext:
@@ -91,6 +99,7 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         "starting weights": plan.weights,
         "training images": str(plan.n_train),
         "validation images": str(plan.n_val),
+        "frames": _frames_text(plan),
         "best epoch": f"{sheet.best_epoch} of at most {plan.epochs}, chosen by {plan.metric} on val",
         "device": plan.device_name,
         "patients": ", ".join(f"{name} {count}" for name, count in sheet.n_patients.items()),
@@ -104,6 +113,30 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         operating_points=sheet.operating_points,
         facts=facts,
     )
+
+
+def _frames_text(plan: Plan) -> str:
+    """Say what files of several frames were taken for."""
+    joined = f"all, one prediction per file: {plan.frame_rule} of logits"
+    return {"all": joined, "error": "files of several frames are refused"}.get(plan.frames, f"{plan.frames} of a file")
+
+
+def _with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSettings]:
+    """Let the bundle say what files of several frames mean; where it refuses them, the recipe may say it.
+
+    Raises:
+        RecipeError: The recipe says otherwise than the bundle, whose calibrator and operating point would not hold.
+    """
+    plan, keys = bundle.plan, ("frames", "frame_rule")
+    if plan.frames == "error":
+        said = {key: getattr(settings, key) for key in keys}
+        return replace(bundle, plan=plan.model_copy(update=said)), settings
+    decided = {key: getattr(plan, key) for key in keys}
+    for key in settings.model_fields_set.intersection(keys):
+        if getattr(settings, key) != decided[key]:
+            problem = f"data.{key} = {getattr(settings, key)}, but the bundle was made with {decided[key]}"
+            raise RecipeError(problem, hint=f"leave data.{key} out: the bundle knows it")
+    return bundle, settings.model_copy(update=decided)
 
 
 def _bundle_folder(run: Path | None, talk: Talk) -> Path:

@@ -16,16 +16,18 @@ import numpy as np
 import torch
 import yaml
 
-from effmed.data.cache import Cache, open_cache
+from effmed.apply.predict import join_files
+from effmed.data.audit import audit_manifest
+from effmed.data.cache import open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
-from effmed.data.records import read_manifest, write_manifest
+from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import calibrate, fit_calibrator, probabilities
 from effmed.evaluate.decisions import OperatingPoint, choose_operating_point
-from effmed.evaluate.predictions import make_predictions, write_predictions
+from effmed.evaluate.predictions import Scores, class_numbers, make_predictions, write_predictions
 from effmed.evaluate.render import write_report
 from effmed.evaluate.report import make_report
 from effmed.learn.bundle import (
@@ -45,17 +47,20 @@ from effmed.learn.scaling import find_variant
 from effmed.learn.weights import find_native_input, read_weights
 from effmed.recipe import make_recipe, recipe_text
 from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
+from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
-from effmed.workflows.scoring import make_context, tell_of_ids
+from effmed.workflows.scoring import make_context, tell_of_ids, with_audit
 from effmed.workflows.tables import headline
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from effmed.data.audit import Finding
+    from effmed.data.cache import Cache
     from effmed.data.records import Manifest
     from effmed.evaluate.predictions import Predictions
 
@@ -89,26 +94,21 @@ def plan(training: Training, talk: Talk) -> Plan:
 
 def train(training: Training, talk: Talk) -> Trained:
     """Train from the start; see ``effmed.workflows.train``."""
-    manifest = _divided(training, talk)
-    fingerprint, decided = _decide(training, manifest)
-    _tell(decided, fingerprint, talk)
+    divided = _divided(training, talk)
+    first = audit_manifest(divided, None)
+    if blocking(first, training.recipe.audit):
+        check_audit(first, training.recipe.audit, talk)  # before minutes of decoding
     check_writable(training.run or Path("runs"), needed_mb=RUN_SPACE_MB)
-    cache = _open_cache(manifest, decided, talk)
-    if cache.failures:
-        n_images = len(manifest)
-        manifest = manifest.without(cache.failures)
-        check_unreadable(n_images, manifest.unreadable, training.recipe.data)
-        check_classes(manifest)
-        talk.warn(
-            f"{len(cache.failures)} images could not be decoded and are left out; manifest.csv does not hold them"
-        )
-        fingerprint, decided = _decide(training, manifest)
-        cache = _open_cache(manifest, decided, talk)
+    decoded, fingerprint, decided, cache = _decoded(training, divided, talk)
+    findings = audit_manifest(decoded, cache.signatures)
+    check_audit(findings, training.recipe.audit, talk)
+    manifest = decoded.with_frame(decoded.frame.assign(**{name: cache.provenance[name] for name in PROVENANCE}))
+    fingerprint = fingerprint.with_provenance(manifest)
     run = make_run_folder(training.run, data=training.data, variant=training.variant)
     job = _Job(run, decided, fingerprint, manifest, cache)
     talk.say(f"run folder {run.folder}; decoded images in {cache.folder} ({cache.bytes / 1e6:.0f} MB)")
     with _resumable(run, talk):
-        _write_start(job, training)
+        _write_start(job, training, findings)
         torch.manual_seed(decided.seed)
         network = build_network(decided, read_weights(find_variant(training.variant), training.recipe.model.weights))
         state = start_training(network, decided)
@@ -149,6 +149,21 @@ def _divided(training: Training, talk: Talk) -> Manifest:
     return manifest
 
 
+def _decoded(training: Training, manifest: Manifest, talk: Talk) -> tuple[Manifest, Fingerprint, Plan, Cache]:
+    """Decide, and decode all images; without those that cannot be decoded, decide again."""
+    fingerprint, decided = _decide(training, manifest)
+    _tell(decided, fingerprint, talk)
+    cache = _open_cache(manifest, decided, talk)
+    if not cache.failures:
+        return manifest, fingerprint, decided, cache
+    readable = manifest.without(cache.failures)
+    check_unreadable(len(manifest), readable.unreadable, training.recipe.data)
+    check_classes(readable)
+    talk.warn(f"{len(cache.failures)} images could not be decoded and are left out; manifest.csv does not hold them")
+    fingerprint, decided = _decide(training, readable)
+    return readable, fingerprint, decided, _open_cache(readable, decided, talk)
+
+
 def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     recipe = training.recipe
     variant = find_variant(training.variant)
@@ -186,10 +201,11 @@ def _resumable(run: Run, talk: Talk) -> Iterator[None]:
         raise
 
 
-def _write_start(job: _Job, training: Training) -> None:
+def _write_start(job: _Job, training: Training, findings: Sequence[Finding]) -> None:
     """Write what was wanted, seen and decided, before the first step."""
     run, decided = job.run, job.plan
     write_text(run.recipe, recipe_text(training.recipe))
+    write_json(run.audit, audit_record(findings, training.recipe.audit))
     write_json(run.fingerprint, job.fingerprint)
     write_manifest(job.manifest, run.manifest)
     started = {
@@ -243,15 +259,12 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
     """From the best weights to calibrator, operating point, predictions, bundle and report; marker last."""
     state.network.load_state_dict(best)
     run, decided = job.run, job.plan
-    logits = {
-        split: predict_logits(state.network, ordered_batches(job.images(split), decided), decided)
-        for split in ("val", "test")
-    }
-    sheet = _make_sheet(job, state, logits["val"])
-    for split, values in logits.items():
-        write_predictions(_predictions(job, sheet, split, values), run.predictions(split))
-    test = _predictions(job, sheet, "test", logits["test"])
-    context = make_context(sheet, decided, run=run.folder.name, split="test")
+    scores = {split: _scores(job, state, split) for split in ("val", "test")}
+    sheet = _make_sheet(job, state, scores["val"])
+    for split, scored in scores.items():
+        write_predictions(_predictions(sheet, scored), run.predictions(split))
+    test = _predictions(sheet, scores["test"])
+    context = with_audit(make_context(sheet, decided, run=run.folder.name, split="test"), run)
     report = make_report(test, context, make_recipe(yaml.safe_load(run.recipe.read_text())).report)
     write_bundle(run.bundle, sheet, state.network, make_card(sheet, decided, headline(report)))
     write_report(report, run.folder)
@@ -263,16 +276,22 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
     return Trained(run=str(run.folder), bundle=str(run.bundle), metrics=metrics, plan=decided.model_dump(mode="json"))
 
 
-def _make_sheet(job: _Job, state: TrainingState, val_logits: NDArray[np.float32]) -> BundleSheet:
-    decided, val = job.plan, job.images("val")
+def _scores(job: _Job, state: TrainingState, split: str) -> Scores:
+    """Score one split: its images, or its files where the plan joins their frames."""
+    logits = predict_logits(state.network, ordered_batches(job.images(split), job.plan), job.plan)
+    return join_files(Scores(job.manifest.in_split(split).frame, logits, {}), job.manifest, job.plan)
+
+
+def _make_sheet(job: _Job, state: TrainingState, val: Scores) -> BundleSheet:
+    decided, truth = job.plan, class_numbers(val.rows["label"], job.plan.classes)
     shift = np.asarray(prior_shift(decided.class_weights))
-    raw = val_logits.astype(np.float64)
+    raw = val.logits.astype(np.float64)
     method = decided.calibration if decided.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
-    calibrator = fit_calibrator(raw, val.truth, method=method, prior_shift=shift, fitted_on="val")
+    calibrator = fit_calibrator(raw, truth, method=method, prior_shift=shift, fitted_on="val")
     points: tuple[OperatingPoint, ...] = ()
     if decided.task == "binary":
         positive = probabilities(calibrate(calibrator, raw))[:, 1]
-        points = (choose_operating_point(val.truth, positive, decided.decision, class_name=decided.classes[1]),)
+        points = (choose_operating_point(truth, positive, decided.decision, class_name=decided.classes[1]),)
     return BundleSheet(
         plan=decided.model_dump(mode="json"),
         classes=decided.classes,
@@ -286,12 +305,12 @@ def _make_sheet(job: _Job, state: TrainingState, val_logits: NDArray[np.float32]
     )
 
 
-def _predictions(job: _Job, sheet: BundleSheet, split: str, logits: NDArray[np.float32]) -> Predictions:
+def _predictions(sheet: BundleSheet, scores: Scores) -> Predictions:
     return make_predictions(
-        job.manifest.in_split(split).frame,
+        scores.rows,
         sheet.classes,
-        logits,
+        scores.logits,
         calibrator=sheet.calibrator,
         operating_point=sheet.operating_points[0] if sheet.operating_points else None,
-        failures={},
+        failures=scores.failures,
     )

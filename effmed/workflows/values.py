@@ -22,11 +22,22 @@ class Inspection(Result):
 
     n_images: int
     n_patients: int | None
+    n_studies: int | None
     classes: dict[str, int]
+    overview: dict[str, Any]
     unreadable: list[dict[str, str]]
     findings: list[dict[str, Any]]
     fingerprint: dict[str, Any]
     reasons: dict[str, str]
+    sheet: str | None
+
+
+class CacheFacts(Result):
+    """What the cache holds, the largest first."""
+
+    folder: str
+    bytes: int
+    kept: list[dict[str, Any]]
 
 
 class Trained(Result):

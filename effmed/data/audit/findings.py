@@ -43,9 +43,9 @@ class Finding(BaseModel):
     hint: str
 
 
-def image_names(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the paths of the first images of some rows, with ``#frame`` where that is not 0."""
-    few = manifest.frame.iloc[rows[:N_NAMED]]
+def image_names(manifest: Manifest, rows: NDArray[np.int64], n_most: int = N_NAMED) -> tuple[str, ...]:
+    """Return the paths of the first ``n_most`` images of some rows, with ``#frame`` where that is not 0."""
+    few = manifest.frame.iloc[rows[:n_most]]
     numbers = zip(few["image"], few["frame"], strict=True)
     return tuple(f"{image}#{number}" if number else str(image) for image, number in numbers)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 
 from effmed.data.pixels import Header, plain_header, read_header, sniff
-from effmed.data.processes import Job, work_through
+from effmed.data.processes import Job, n_cores, work_through
 from effmed.data.records import Unreadable
 from effmed.data.remembered import STAMP, cache_folder, digest, recall, remember
 from effmed.data.scan.walk import claimed_suffix, walk
@@ -140,7 +140,7 @@ def _in_chunks(job: Job[Sequence[str], list[Row]], chunks: Sequence[Sequence[str
         yield job.work(chunk)
         left_s = (time.perf_counter() - started) / n_done * (len(chunks) - n_done)
         if left_s > WORTH_PROCESSES_S:
-            yield from work_through(job, chunks[n_done:], workers=len(os.sched_getaffinity(0)))
+            yield from work_through(job, chunks[n_done:], workers=n_cores())
             return
 
 

@@ -1,0 +1,66 @@
+"""What ``effmed inspect`` found, on one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from effmed.cli.output import make_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from effmed.workflows.values import Inspection
+
+N_VALUES = 4  # of each attribute; --json and the contact sheet have all
+N_UNREADABLE = 10
+N_IMAGES = 4  # named by a finding
+
+
+def inspection_tables(found: Inspection) -> list[str | Table]:
+    """Return tables and texts to print: splits, attributes, unreadable files with the remedy, findings."""
+    return [
+        _splits(found),
+        _attributes(found),
+        *_unreadable(found.unreadable),
+        *(_finding(finding) for finding in found.findings),
+        *([] if found.findings else ["\naudit: nothing suspicious found"]),
+    ]
+
+
+def _splits(found: Inspection) -> Table:
+    classes = list(found.classes)
+    rows = [
+        (share["split"], share["n_images"], share["n_patients"], share["n_studies"], *share["per_class"].values())
+        for share in found.overview["splits"]
+    ]
+    return make_table("", ("split", "images", "patients", "studies", *classes), rows)
+
+
+def _attributes(found: Inspection) -> Table:
+    classes = list(found.classes)
+    rows: list[tuple[object, ...]] = []
+    for name, tallies in found.overview["tables"].items():
+        shown = tallies[:N_VALUES]
+        for number, tally in enumerate(shown):
+            attribute = "" if number else name.replace("_", " ")
+            rows.append((attribute, tally["value"], tally["n_images"], *tally["per_class"].values()))
+        if len(tallies) > len(shown):
+            rest = tallies[N_VALUES:]
+            per_class = [sum(tally["per_class"][label] for tally in rest) for label in classes]
+            rows.append(("", f"{len(rest)} other values", sum(tally["n_images"] for tally in rest), *per_class))
+    return make_table("", ("attribute", "value", "images", *classes), rows)
+
+
+def _unreadable(items: list[dict[str, str]]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"{item['path']}: {item['reason']} ({item['hint']})" for item in items[:N_UNREADABLE]]
+    more = [f"… {len(items) - N_UNREADABLE} more"] if len(items) > N_UNREADABLE else []
+    return ["\n".join([f"\nunreadable ({len(items)} in all):", *lines, *more])]
+
+
+def _finding(finding: dict[str, Any]) -> str:
+    images = finding["images"][:N_IMAGES]
+    dots = " …" if finding["n_images"] > len(images) else ""
+    named = f"\n  {', '.join(images)}{dots}" if images else ""
+    return f"\n{finding['severity']}: {finding['kind']}: {finding['text']}\n  {finding['hint']}{named}"
