@@ -11,7 +11,7 @@ import torch
 from effmed.data.decode import read_preprocessed
 from effmed.data.records import make_frame
 from effmed.errors import DataError
-from effmed.evaluate.predictions import make_predictions
+from effmed.evaluate.predictions import Scores, join_frames, make_predictions
 from effmed.learn.loop import predict_logits
 from effmed.learn.transforms import to_input
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from effmed.data.records import Manifest
     from effmed.evaluate.predictions import Predictions
     from effmed.learn.bundle import Bundle
+    from effmed.learn.plan import Plan
 
 BATCH_SIZE = 32  # fixed, and short batches are filled up: an image's logits must not depend on its neighbours
 
@@ -39,7 +40,8 @@ def predict_images(
         on_progress: Told ``(images done, images in all)``.
 
     Returns:
-        One row per image of the manifest, in its order, and one per file the scan could not read.
+        One row per image of the manifest, or per file where the bundle joins the frames of a file, in its order; and
+        one per file the scan could not read.
     """
     logits = np.full((len(manifest), bundle.plan.n_outputs), np.nan, dtype=np.float32)
     failures: dict[int, tuple[str, str]] = {}
@@ -55,14 +57,22 @@ def predict_images(
     failures |= {len(manifest) + k: (item.reason, item.hint) for k, item in enumerate(unread)}
     rows = make_frame([{"image": item.image, "frame": item.frame, "colour": False} for item in unread])
     logits = np.concatenate([logits, np.full((len(unread), logits.shape[1]), np.nan, dtype=np.float32)])
+    frame = pd.concat([manifest.frame, rows], ignore_index=True) if len(rows) else manifest.frame
+    scores = join_files(Scores(frame, logits, failures), manifest, bundle.plan)
     return make_predictions(
-        pd.concat([manifest.frame, rows], ignore_index=True) if len(rows) else manifest.frame,
+        scores.rows,
         bundle.sheet.classes,
-        logits,
+        scores.logits,
         calibrator=bundle.sheet.calibrator,
         operating_point=bundle.operating_point,
-        failures=failures,
+        failures=scores.failures,
     )
+
+
+def join_files(scores: Scores, manifest: Manifest, plan: Plan) -> Scores:
+    """Make one row per file where the plan takes all frames of a file; elsewhere every row is an image of its own."""
+    is_joined = plan.frames == "all" and manifest.has_files
+    return join_frames(scores, plan.frame_rule) if is_joined else scores
 
 
 def score_pixels(bundle: Bundle, pixels: NDArray[np.generic]) -> NDArray[np.float32]:

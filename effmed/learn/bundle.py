@@ -128,13 +128,15 @@ def read_sheet(folder: Path) -> BundleSheet:
     """
     path = folder / SHEET
     try:
-        return BundleSheet.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        sheet = BundleSheet.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        Plan.model_validate(sheet.plan)
     except FileNotFoundError as error:
         problem = f"{folder} is not a bundle: it holds no {SHEET}"
         raise BundleError(problem, hint="name a run folder or its bundle folder") from error
     except (OSError, ValueError, ValidationError) as error:
         problem = f"{path} cannot be understood by effmed {__version__}: {str(error).splitlines()[0]}"
         raise BundleError(problem, hint="use the effmed version that wrote it, or copy the bundle again") from error
+    return sheet
 
 
 def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from effmed.recipe import AugmentSettings, Auto, DecisionSettings
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
-    from effmed.recipe import Recipe
+    from effmed.recipe import DataSettings, Recipe
 
 T = TypeVar("T")
 
@@ -84,6 +84,8 @@ class Plan(BaseModel):
     weights: str
     weights_licence: str
     preprocessing: Preprocessing
+    frames: Literal["error", "first", "middle", "all"]
+    frame_rule: Literal["mean", "max"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dropout: float
@@ -156,6 +158,7 @@ def make_plan(
     batch_size = _plan_batch(recipe, n_train, image_size, machine, reasons)
     epochs = _plan_epochs(recipe, n_train, reasons)
     reasons.sentences["weights"] = _weights_reason(native)
+    reasons.sentences |= _frame_reasons(recipe.data)
     return Plan(
         task="binary" if len(classes) == 2 else "multiclass",
         classes=classes,
@@ -164,6 +167,8 @@ def make_plan(
         weights=native.origin,
         weights_licence=native.licence,
         preprocessing=preprocessing,
+        frames=recipe.data.frames,
+        frame_rule=recipe.data.frame_rule,
         mean=_per_channel(native.mean, preprocessing.channels),
         std=_per_channel(native.std, preprocessing.channels),
         batch_size=batch_size,
@@ -192,6 +197,16 @@ def _weights_reason(native: NativeInput) -> str:
     if not native.is_pretrained:
         return "from scratch, as the recipe asks; normalised with mean 0.5 and standard deviation 0.5"
     return f"{native.origin}; normalised as these weights were trained"
+
+
+def _frame_reasons(settings: DataSettings) -> dict[str, str]:
+    is_open, is_mean = settings.frames == "error", settings.frame_rule == "mean"
+    unknown = "the recipe does not say what files of several frames mean: they are refused"
+    usual = "weighs all frames alike" if settings.frames == "all" else "without effect: data.frames is not 'all'"
+    return {
+        "data.frames": unknown if is_open else SET_BY_RECIPE,
+        "data.frame_rule": usual if is_mean else SET_BY_RECIPE,
+    }
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

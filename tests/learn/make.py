@@ -26,6 +26,8 @@ def plan(**changes):
         "preprocessing": Preprocessing(
             height=SIZE, width=SIZE, channels=channels, depth=depth, window="stored", max_megapixels=10.0
         ),
+        "frames": "error",
+        "frame_rule": "mean",
         "mean": (0.5,) * channels,
         "std": (0.5,) * channels,
         "dropout": 0.0,

@@ -49,6 +49,17 @@ def test_the_reason_names_the_compound_coefficient():
     assert "φ = 3" in planned("b4").reasons["model.image_size"]
 
 
+def test_what_frames_mean_is_planned_with_its_reason():
+    plan = planned()
+    assert (plan.frames, plan.frame_rule) == ("error", "mean")
+    assert "they are refused" in plan.reasons["data.frames"]
+    assert "without effect" in plan.reasons["data.frame_rule"]
+    plan = planned(recipe={"data": {"frames": "all", "frame_rule": "max"}})
+    assert (plan.frames, plan.frame_rule) == ("all", "max")
+    assert plan.reasons["data.frames"] == plan.reasons["data.frame_rule"] == "set by the recipe"
+    assert planned(recipe={"data": {"frames": "all"}}).reasons["data.frame_rule"] == "weighs all frames alike"
+
+
 def test_more_than_eight_bits_are_kept():
     assert planned(bits={"12": 10, "8": 3}).preprocessing.depth == "uint16"
     assert planned(bits={"8": 13}).preprocessing.depth == "uint8"

@@ -58,7 +58,7 @@ def join_frames(scores: Scores, rule: Literal["mean", "max"]) -> Scores:
     logits = np.array(scores.logits, dtype=np.float64)
     logits[list(scores.failures)] = np.nan
     combine = np.add if rule == "mean" else np.maximum  # both keep NaN
-    joined = combine.reduceat(logits[order], starts, axis=0) if len(rows) else logits
+    joined = combine.reduceat(logits[order], starts, axis=0)
     failures: dict[int, tuple[str, str]] = {}
     for row in order[np.isin(order, list(scores.failures))]:
         problem, hint = scores.failures[int(row)]
