@@ -157,7 +157,7 @@ def measure_headers(n_files: int, n_turns: int) -> Turns:
 
     Identifiers become pseudonyms, and nothing is remembered from one turn to the next.
     """
-    with _temporary() as root:
+    with temporary() as root:
         link_radiographs(root, n_files)
         paths = sorted(root.rglob("*.dcm"))
         return take_turns(
@@ -181,7 +181,7 @@ def measure_scan(n_files: int) -> dict[str, float]:
         Images found, seconds of the first scan and of the second one, which remembers the first; and the peak of the
         memory of the scanning process and of all its processes together, in GB.
     """
-    with _temporary() as root:
+    with temporary() as root:
         link_radiographs(root, n_files)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
             return executor.submit(_scan_twice, root).result()
@@ -236,7 +236,7 @@ def _resident_gb(process: int) -> float:
 def measure_pixels(side: int, n_turns: int) -> Turns:
     """Decode, window and shrink a 16-bit radiograph, against the chain that tutorials show."""
     spec = _spec("uint8")
-    with _temporary() as root:
+    with temporary() as root:
         path = write_radiograph(root / "a.dcm", made_up(side), PhotometricInterpretation="MONOCHROME1")
         return take_turns(lambda: read_with_effmed(path, spec), lambda: read_naively(path), n_turns)
 
@@ -265,7 +265,7 @@ def measure_reduced(side: int, n_turns: int) -> tuple[Turns, float]:
     """
     whole = _spec("uint16")
     reduced = whole.model_copy(update={"reduced_decode": True})
-    with _temporary() as root:
+    with temporary() as root:
         path = write_radiograph(root / "a.dcm", made_up(side), is_jpeg_2000=True)
         turns = take_turns(lambda: read_with_effmed(path, reduced), lambda: read_with_effmed(path, whole), n_turns)
         pictures = [read_with_effmed(path, spec).astype(np.float64) for spec in (reduced, whole)]
@@ -277,7 +277,7 @@ def _spec(depth: str) -> Preprocessing:
 
 
 @contextmanager
-def _temporary() -> Iterator[Path]:
+def temporary() -> Iterator[Path]:
     """Return an empty folder; beside it lies whatever effmed remembers meanwhile, and its key."""
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "data").mkdir()
@@ -355,12 +355,6 @@ def make_rows(arguments: argparse.Namespace) -> Iterator[Row]:
     result = f"{turns}, mean difference {difference:.2f} % of the range"
     yield Row(f"JPEG 2000 {size}, reduced", _ms(turns.ours_s), f"whole: {_ms(turns.other_s)}", result)
     yield _audit_row(arguments.images, arguments.pairs)
-    yield from training_rows()
-
-
-def training_rows() -> Iterator[Row]:
-    """Rows of what training does with the images: making the cache, and the share of a step spent on its batch."""
-    yield from ()
 
 
 def _audit_row(n_images: int, n_pairs: int) -> Row:
