@@ -42,9 +42,10 @@ STAND_INS = {
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ITU-T T.800 annex A); a JP2 container puts boxes before it
-J2K_SEARCH_BYTES = 256
 JP2_START, JP2_STREAM = b"\x00\x00\x00\x0cjP  ", b"jp2c"  # T.800 annex I: the first box, and that of the codestream
 JP2_FIRST_BOX_BYTES = 12
+JP2_LONG_BOX = b"\x00\x00\x00\x01"  # in place of a length, which then follows in 8 bytes (T.800 I.4)
+BOX_BYTES, LONG_BOX_BYTES = 8, 16  # of length and kind, before what the box holds
 J2K_SIZE = struct.Struct(">4xH2xIIII16xH")  # T.800 A.5.1: Lsiz, Xsiz, Ysiz, XOsiz, YOsiz, Csiz; then 3 bytes a channel
 J2K_BITS = 0x7F  # of Ssiz: bits less one; above it, signed
 J2K_NOT_SUBSAMPLED = b"\x01\x01"
@@ -53,6 +54,7 @@ J2K_DECOMPOSITIONS_AT = 9  # bytes from COD
 WORD_BITS = 16
 JXL_BARE, JXL_BOXED = b"\xff\x0a", b"\x00\x00\x00\x0cJXL "
 JXL_STARTS = (JXL_BARE, JXL_BOXED)
+JXL_SEARCH_BYTES = 256  # of a container, in which its codestream begins
 JXL_SIZE_BITS = (9, 13, 18, 30)  # ISO/IEC 18181-1, SizeHeader: widths of a size, chosen by two bits
 JXL_RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width : height
 # Markers, ITU-T T.81 table B.1 and T.87.
@@ -187,18 +189,23 @@ def _colours(marker: int, segment: bytes, before: bool | None) -> bool | None:
     return before
 
 
-def has_box_without_end(source: bytes) -> bool:
-    """Tell whether a JP2 container holds a box of length 0 before its codestream, as a file cut off may.
+def find_j2k(source: bytes) -> int:
+    """Return where a codestream of JPEG 2000 begins, bare or in a box of a JP2 container; -1 where there is none.
 
-    Such a box reaches to the end (T.800 I.4), so that no codestream follows; pydicom 3.0.2 steps over it for ever.
+    A box of length 0 reaches to the end (T.800 I.4), so that nothing follows it; lengths of 1 to 7 are none that a box
+    before the codestream needs. pydicom 3.0.2 steps over both, and may do so for ever.
     """
-    at = JP2_FIRST_BOX_BYTES if source.startswith(JP2_START) else len(source)
-    while at < len(source) and source[at + 4 : at + 8] != JP2_STREAM:
-        length = int.from_bytes(source[at : at + 4], "big")
-        if not length:
-            return True
-        at += length
-    return False
+    at = 0
+    if source.startswith(JP2_START):
+        at = JP2_FIRST_BOX_BYTES
+        while source[at + 4 : at + BOX_BYTES] != JP2_STREAM:
+            length = int.from_bytes(source[at : at + 4], "big")
+            if length < BOX_BYTES:
+                return -1
+            at += length
+        is_long = source.startswith(JP2_LONG_BOX, at)
+        at += LONG_BOX_BYTES if is_long else BOX_BYTES
+    return at if source.startswith(J2K_START, at) else -1
 
 
 def find_halvings(stream: Codestream, least: tuple[int, int]) -> int:
@@ -215,7 +222,7 @@ def find_halvings(stream: Codestream, least: tuple[int, int]) -> int:
 
 
 def _read_j2k(source: bytes) -> Codestream | None:
-    start = source.find(J2K_START, 0, J2K_SEARCH_BYTES)
+    start = find_j2k(source)
     if start < 0 or len(source) < start + J2K_SIZE.size:
         return None
     length, columns, rows, left, top, n_channels = J2K_SIZE.unpack_from(source, start)
@@ -280,7 +287,7 @@ def _in_place(values: NDArray[np.int32], stream: Codestream, halvings: int) -> N
 
 def _read_jxl(source: bytes) -> Codestream | None:
     """Read the SizeHeader at the start of a JPEG XL codestream, whose bits run from the lowest upwards."""
-    start = 0 if source.startswith(JXL_BARE) else source.find(JXL_BARE, len(JXL_BOXED), J2K_SEARCH_BYTES)
+    start = 0 if source.startswith(JXL_BARE) else source.find(JXL_BARE, len(JXL_BOXED), JXL_SEARCH_BYTES)
     if start < 0:
         return None
     bits = _Bits(int.from_bytes(source[start + 2 : start + 2 + 16], "little"))

@@ -10,12 +10,13 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
 from effmed.data.pixels.dicom.codecs import (
+    JP2_START,
     JPEG,
     JPEG_2000,
     PLUGIN,
     STAND_INS,
     find_halvings,
-    has_box_without_end,
+    find_j2k,
     read_codestream,
     register,
 )
@@ -99,7 +100,7 @@ def _decode_jpeg_2000(
 ) -> NDArray[np.generic]:
     """Decode JPEG 2000, where ``least`` allows it at the lowest resolution that is at least so large."""
     packed = get_frame(source, frame, number_of_frames=layout.frames, extended_offsets=options.get("extended_offsets"))
-    if has_box_without_end(packed):
+    if packed.startswith(JP2_START) and find_j2k(packed) < 0:
         raise DataError("cannot be decoded: its JPEG 2000 container has no codestream", hint=COPY_HINT)
     stream = read_codestream(packed)
     # Where only one of the two is signed, neighbours such as 0 and -1 lie far apart, and must not be averaged.

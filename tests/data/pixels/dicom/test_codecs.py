@@ -4,7 +4,7 @@ import pytest
 from pydicom import uid
 from pydicom.pixels import get_decoder
 
-from effmed.data.pixels.dicom.codecs import PLUGIN, is_available, read_codestream, register, repaired
+from effmed.data.pixels.dicom.codecs import PLUGIN, find_j2k, is_available, read_codestream, register, repaired
 from effmed.data.pixels.read import read_image
 from effmed.errors import DataError
 from tests.data.pixels import make
@@ -183,6 +183,18 @@ def test_adobes_marker_tells_the_colours(transform, is_rgb):
 
 def test_a_jpeg_2000_in_its_container_tells_its_size():
     assert read_codestream(imagecodecs.jpeg2k_encode(BYTES, codecformat="jp2")).rows == 24
+
+
+def test_a_codestream_of_jpeg_2000_is_found_where_the_boxes_before_it_end():
+    bare = imagecodecs.jpeg2k_encode(BYTES, codecformat="j2k")
+    boxed = imagecodecs.jpeg2k_encode(BYTES, codecformat="jp2")
+    at = boxed.index(b"jp2c") - 4
+    far = boxed[:at] + (5008).to_bytes(4, "big") + b"uuid" + b"\xff\x4f\xff\x51" * 1250 + boxed[at:]
+    long = boxed[:at] + b"\0\0\0\1jp2c" + (len(boxed) - at + 8).to_bytes(8, "big") + boxed[at + 8 :]
+    assert (find_j2k(bare), find_j2k(boxed), find_j2k(far), find_j2k(long)) == (0, at + 8, at + 5016, at + 16)
+    assert read_codestream(far).rows == read_codestream(long).rows == 24
+    for wrong in (b"", bare[2:], b"\0" + bare, boxed[:at], boxed[: at + 8], boxed[:12] + b"\0\0\0\1uuid" + boxed[12:]):
+        assert find_j2k(wrong) == -1
 
 
 def test_fill_bytes_and_standalone_markers_are_stepped_over():
