@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from effmed.data.pixels import Preprocessing
     from effmed.data.records import Manifest
 
-CODE_VERSION = "3"  # raise it whenever decoding or preprocessing gives other pixels, thumbnails or marks
+CODE_VERSION = "4"  # raise it whenever decoding or preprocessing gives other pixels, thumbnails or marks
 DECODERS = ("imagecodecs", "nibabel", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-rle")
 IMAGES, SPEC = "images", "preprocessing.json"
 SPARE_BYTES = 50_000_000  # for the index, and so that the disk is not filled to the last byte

@@ -22,6 +22,7 @@ MAX_UINT8 = 255
 MAX_UINT16 = 65535
 UINT8_TO_UINT16 = MAX_UINT16 // MAX_UINT8  # 257: 0 stays 0 and 255 becomes 65535
 PIXELS_PER_MEGAPIXEL = 1e6
+ASPECT_MAX = 100.0  # of a pixel, either way: thick slices seen from the side reach 50; beyond it are typing errors
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,13 @@ class Header:
     laterality: str = ""
     sex: str = ""
     age_years: float | None = None
+
+
+def pixel_shape(height: float, width: float) -> float | None:
+    """Return height over width of a pixel; None where these are no sizes, or those of no pixel that there is."""
+    if not (0 < height < math.inf and 0 < width < math.inf):
+        return None
+    return height / width if 1 / ASPECT_MAX <= height / width <= ASPECT_MAX else None
 
 
 def join_channels(channels: Sequence[Pixels]) -> Pixels:

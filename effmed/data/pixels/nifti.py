@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from effmed.data.pixels.image import BITS_PER_BYTE, Header, Image, Provenance, check_size, join_channels
+from effmed.data.pixels.image import BITS_PER_BYTE, Header, Image, Provenance, check_size, join_channels, pixel_shape
 from effmed.data.pixels.window import (
     Window,
     full_window,
@@ -254,8 +254,8 @@ def _orientation(
 
 
 def _aspect(zooms: tuple[float, ...], axes: tuple[int, int, int]) -> float:
-    height, width = (float(zooms[axis]) for axis in axes[:2])
-    return height / width if 0 < height < math.inf and 0 < width < math.inf else 1.0
+    aspect = pixel_shape(*(float(zooms[axis]) for axis in axes[:2]))
+    return 1.0 if aspect is None else aspect
 
 
 def _read_slice(stream: BinaryIO, volume: Volume, frame: int) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from effmed.data.pixels.image import check_size, grey_if_equal, join_channels
+from effmed.data.pixels.image import check_size, grey_if_equal, join_channels, pixel_shape
 from effmed.errors import DataError
 
 
@@ -38,3 +38,14 @@ def test_no_frames_means_one():
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(DataError, match="claims"):
         check_size(*size, 1.0)
+
+
+@pytest.mark.parametrize(("height", "width", "aspect"), [(1, 1, 1), (0.4, 0.2, 2), (100, 1, 100), (1, 100, 0.01)])
+def test_the_shape_of_a_pixel_is_its_height_over_its_width(height, width, aspect):
+    assert pixel_shape(height, width) == aspect
+
+
+@pytest.mark.parametrize("height", [0, -1, float("nan"), float("inf"), 1e308, 1e-308, 101, 1 / 101])
+def test_a_pixel_of_a_shape_that_there_is_not_has_none(height):
+    assert pixel_shape(height, 1.0) is None
+    assert pixel_shape(1.0, height) is None

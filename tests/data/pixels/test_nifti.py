@@ -362,7 +362,7 @@ def test_an_affine_need_not_tell_the_third_axis_of_a_picture(tmp_path):
     assert np.array_equal(read(path).pixels, wanted)
 
 
-@pytest.mark.parametrize("zoom", [float("nan"), float("inf")])
+@pytest.mark.parametrize("zoom", [float("nan"), float("inf"), 1e30, 1e-30])
 def test_a_pixel_size_that_tells_nothing_means_square(tmp_path, zoom):
     path = changed(volume(tmp_path / "a.nii"), 80, "<f", zoom)
     changed(path, 252, "<2h", 0, 2)  # the sform tells the orientation

@@ -10,7 +10,7 @@ from effmed.data.pixels.dicom.colour import look_up_palette, to_bytes
 from effmed.data.pixels.dicom.dataset import GREY, PALETTE, DicomFile, first_numbers, open_dicom, pixel_layout
 from effmed.data.pixels.dicom.decode import decode_frame
 from effmed.data.pixels.dicom.grey import GreyLevels, grey_levels, stored_values
-from effmed.data.pixels.image import Image, Provenance, grey_if_equal
+from effmed.data.pixels.image import Image, Provenance, grey_if_equal, pixel_shape
 from effmed.data.pixels.preprocess import fitted_size
 from effmed.data.pixels.window import refuse_windows
 from effmed.errors import DataError
@@ -89,9 +89,10 @@ def _least_size(size: tuple[int, int], aspect: float, box: tuple[int, int] | Non
 
 
 def pixel_aspect(opened: DicomFile, frame: int) -> float:
-    """Return height over width of a pixel; every attribute that tells gives the vertical value first."""
+    """Return height over width of a pixel, 1 where none tells; every attribute gives the vertical value first."""
     for keyword in SPACINGS:
         values = first_numbers(opened.dataset, frame, "PixelMeasuresSequence", keyword)
-        if len(values) == 2 and min(values) > 0 and np.isfinite(values[0] / values[1]):
-            return values[0] / values[1]
+        aspect = pixel_shape(values[0], values[1]) if len(values) == 2 else None
+        if aspect is not None:
+            return aspect
     return 1.0

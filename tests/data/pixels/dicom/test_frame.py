@@ -26,6 +26,7 @@ def test_a_frame_that_is_not_there_is_refused(tmp_path, frame):
         {"PixelSpacing": [0.4, 0.2]},
         {"ImagerPixelSpacing": [0.4, 0.2]},
         {"PixelAspectRatio": [2, 1]},
+        {"PixelSpacing": ["2e9", 1], "ImagerPixelSpacing": [0.4, 0.2]},
         {"PixelSpacing": [0.4, 0.2], "ImagerPixelSpacing": [1, 1]},
         {"SharedFunctionalGroupsSequence": make.item(PixelMeasuresSequence=make.item(PixelSpacing=[0.4, 0.2]))},
     ],
@@ -34,7 +35,7 @@ def test_the_aspect_is_height_over_width(tmp_path, elements):
     assert read(make.dicom(tmp_path / "a", RAMP, **elements)).aspect == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("spacing", [None, [0, 1], [-1, 1], [1]])
+@pytest.mark.parametrize("spacing", [None, [0, 1], [-1, 1], [1], ["1e308", 1], [101, 1], [1, 101]])
 def test_a_spacing_that_tells_nothing_means_square(tmp_path, spacing):
     elements = {} if spacing is None else {"PixelSpacing": spacing}
     assert read(make.dicom(tmp_path / "a", RAMP, **elements)).aspect == 1.0
