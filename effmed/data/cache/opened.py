@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from effmed.data.pixels import Preprocessing
     from effmed.data.records import Manifest
 
-CODE_VERSION = "4"  # raise it whenever decoding or preprocessing gives other pixels, thumbnails or marks
-DECODERS = ("imagecodecs", "nibabel", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-rle")
+CODE_VERSION = "5"  # raise it whenever decoding or preprocessing gives other pixels, thumbnails or marks
+DECODERS = ("imagecodecs", "nibabel", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-rle", "simplejpeg")
 IMAGES, SPEC = "images", "preprocessing.json"
 SPARE_BYTES = 50_000_000  # for the index, and so that the disk is not filled to the last byte
 ABANDONED_AFTER_S = 24 * 3600  # a shard to which nothing was written for a day belongs to a process that was killed

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from effmed.data.pixels.dicom.codecs import check_whole, read_codestream
 from effmed.data.pixels.image import (
     MAX_UINT8,
     MAX_UINT16,
@@ -94,6 +95,8 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
         mode, bits, raw_mode = picture.mode, _bits(picture), _raw_mode(picture)
         is_negative = picture.mode.startswith("I;16") and _is_white_zero(picture)
         upright = PIL.ImageOps.exif_transpose(picture)  # decodes; raises where the file is cut off
+        if kind == "jpeg":
+            _check_jpeg(path.read_bytes())
         values = _deep(path) if raw_mode in DEEP_RAW_MODES else _values(upright)
     if values.dtype == np.uint8:
         refuse_windows(window, "8-bit grey levels" if values.ndim == 2 else "colours")
@@ -107,6 +110,12 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
         Provenance(kind, kind, mode, bits, in_words(chosen), chosen[0].origin, ""),
         has_windows=len(chosen) > 1,
     )
+
+
+def _check_jpeg(source: bytes) -> None:
+    stream = read_codestream(source)
+    if stream is not None:
+        check_whole(source, stream)
 
 
 @contextmanager

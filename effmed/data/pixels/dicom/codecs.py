@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import imagecodecs
 import numpy as np
+import simplejpeg
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
@@ -62,6 +63,8 @@ MARKER = 0xFF
 JPEG_LS_FRAME = 0xF7
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, JPEG_LS_FRAME}
 DCT_FRAMES = {0xC0, 0xC1}  # sequential: spectral selection must be 0 to 63 (T.81 table B.3)
+WATCHED_FRAMES = {0xC0, 0xC1, 0xC2}  # sequential and progressive: what simplejpeg decodes without ever crashing
+LOST = ("premature end", "bad Huffman code", "instead of RST")  # libjpeg's warnings of pixels that it made up
 FRAME_SEGMENT_BYTES = 6  # precision, height, width, number of channels; then three bytes for each channel
 SCAN = 0xDA
 APP0, APP14 = 0xE0, 0xEE
@@ -328,7 +331,9 @@ def _decode(source: bytes, stream: Codestream | None, photometric: str) -> NDArr
         _check_end(source, stream)
         is_rgb = stream.is_rgb if stream.is_rgb is not None else photometric == "RGB"
         colours = "RGB" if is_rgb else None  # None: as libjpeg finds, which is YCbCr
-        values = imagecodecs.jpeg8_decode(repaired(source, stream), colorspace=colours, outcolorspace=colours)
+        whole = repaired(source, stream)
+        check_whole(whole, stream)
+        values = imagecodecs.jpeg8_decode(whole, colorspace=colours, outcolorspace=colours)
     else:
         values = imagecodecs.jpeg2k_decode(source)
     return np.asarray(values)
@@ -338,6 +343,24 @@ def _check_end(source: bytes, stream: Codestream) -> None:
     """Refuse a JPEG that is cut off: libjpeg would fill the missing part with grey."""
     if source.rfind(JPEG_END) <= stream.scan_at:
         raise ValueError("its codestream is cut off: JPEG without an end marker")
+
+
+def check_whole(source: bytes, stream: Codestream) -> None:
+    """Refuse a JPEG that holds less than its picture: libjpeg fills in grey, and warns where only simplejpeg listens.
+
+    Only the first warning is heard. Left alone are 12 bits, which simplejpeg does not know, and lossless JPEG, a
+    damaged one of which crashes simplejpeg 1.9.
+
+    Raises:
+        ValueError: Pixels are missing.
+    """
+    if stream.frame not in WATCHED_FRAMES:
+        return
+    try:
+        simplejpeg.decode_jpeg(source, "GRAY")
+    except ValueError as error:
+        if any(warning in str(error) for warning in LOST):
+            raise ValueError("its codestream is damaged: pixels are missing") from error
 
 
 def repaired(source: bytes, stream: Codestream) -> bytes:

@@ -4,7 +4,15 @@ import pytest
 from pydicom import uid
 from pydicom.pixels import get_decoder
 
-from effmed.data.pixels.dicom.codecs import PLUGIN, find_j2k, is_available, read_codestream, register, repaired
+from effmed.data.pixels.dicom.codecs import (
+    PLUGIN,
+    check_whole,
+    find_j2k,
+    is_available,
+    read_codestream,
+    register,
+    repaired,
+)
 from effmed.data.pixels.read import read_image
 from effmed.errors import DataError
 from tests.data.pixels import make
@@ -193,8 +201,19 @@ def test_a_codestream_of_jpeg_2000_is_found_where_the_boxes_before_it_end():
     long = boxed[:at] + b"\0\0\0\1jp2c" + (len(boxed) - at + 8).to_bytes(8, "big") + boxed[at + 8 :]
     assert (find_j2k(bare), find_j2k(boxed), find_j2k(far), find_j2k(long)) == (0, at + 8, at + 5016, at + 16)
     assert read_codestream(far).rows == read_codestream(long).rows == 24
-    for wrong in (b"", bare[2:], b"\0" + bare, boxed[:at], boxed[: at + 8], boxed[:12] + b"\0\0\0\1uuid" + boxed[12:]):
+    short = boxed[:12] + (4).to_bytes(4, "big") + boxed[at:]
+    for wrong in (b"", bare[2:], b"\0" + bare, boxed[:at], boxed[: at + 8], short):
         assert find_j2k(wrong) == -1
+
+
+def test_simplejpeg_is_never_given_a_lossless_jpeg(monkeypatch):
+    # a damaged one crashes it
+    given = []
+    monkeypatch.setattr("effmed.data.pixels.dicom.codecs.simplejpeg.decode_jpeg", lambda *made: given.append(made))
+    for lossless, n_given in ((True, 0), (False, 1)):
+        stream = imagecodecs.jpeg8_encode(BYTES, lossless=lossless)
+        check_whole(stream, read_codestream(stream))
+        assert len(given) == n_given
 
 
 def test_fill_bytes_and_standalone_markers_are_stepped_over():
