@@ -112,14 +112,14 @@ def variants() -> list[dict[str, Any]]:
 
 def cache_info() -> CacheFacts:
     """Tell what the cache of decoded images holds, and where it lies."""
-    from effmed.workflows.caching import cache_info as work
+    from effmed.workflows.inspection import cache_info as work
 
     return work()
 
 
 def cache_clear() -> int:
     """Delete what effmed can make again; returns the bytes that became free."""
-    from effmed.workflows.caching import cache_clear as work
+    from effmed.workflows.inspection import cache_clear as work
 
     return work()
 

@@ -1,21 +1,23 @@
-"""``effmed inspect``: what a data folder holds, and what would stop or spoil a training on it."""
+"""``effmed inspect`` and ``effmed cache``: what a data folder holds, and what is kept of those that were decoded."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from effmed.data.audit import Finding, audit_manifest
-from effmed.data.cache import open_cache
+from effmed.data.cache import clear_cache, describe_cache, open_cache
 from effmed.data.fingerprint import make_fingerprint
 from effmed.data.overview import make_overview, write_sheet
 from effmed.data.pixels import Preprocessing
 from effmed.data.processes import n_cores
 from effmed.data.records import PROVENANCE
+from effmed.data.remembered import cache_folder
 from effmed.data.scan import scan
 from effmed.data.split import assign_splits
 from effmed.errors import DataError
 from effmed.workflows.talk import Talk, progress_of
-from effmed.workflows.values import Inspection
+from effmed.workflows.values import CacheFacts, Inspection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +51,18 @@ def inspect(data: Path, labels: Path | None, recipe: Recipe, out: Path | None, t
         reasons=dict(manifest.reasons),
         sheet=None if sheet is None else str(sheet),
     )
+
+
+def cache_info() -> CacheFacts:
+    """Tell what the cache holds; see ``effmed.workflows.cache_info``."""
+    kept = describe_cache()
+    n_bytes = sum(each.bytes for each in kept)
+    return CacheFacts(folder=str(cache_folder()), bytes=n_bytes, kept=[asdict(each) for each in kept])
+
+
+def cache_clear() -> int:
+    """Delete what the cache holds; see ``effmed.workflows.cache_clear``."""
+    return clear_cache()
 
 
 def _audited(manifest: Manifest, settings: DataSettings, talk: Talk) -> tuple[Manifest, CachedPixels, list[Finding]]:
