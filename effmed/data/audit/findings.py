@@ -17,7 +17,6 @@ Severity: TypeAlias = Literal["error", "warning", "note"]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # the gravest first
 N_NAMED = 20  # images that a finding names
-NPZ_SUFFIX = ".npz"  # of MedMNIST's files, whose members are stacks of unrelated images
 
 
 class Finding(BaseModel):
@@ -44,15 +43,18 @@ class Finding(BaseModel):
 
 
 def image_names(manifest: Manifest, rows: NDArray[np.int64], n_most: int = N_NAMED) -> tuple[str, ...]:
-    """Return the paths of the first ``n_most`` images of some rows, with ``#frame`` where that is not 0."""
+    """Return the paths of the first ``n_most`` images of some rows, with ``#frame`` where that is not 0.
+
+    In an .npz file, whose members are stacks, it stands behind every image.
+    """
     few = manifest.frame.iloc[rows[:n_most]]
     numbers = zip(few["image"], few["frame"], strict=True)
-    return tuple(f"{image}#{number}" if number else str(image) for image, number in numbers)
+    return tuple(f"{image}#{number}" if number or not manifest.has_files else str(image) for image, number in numbers)
 
 
 def file_numbers(manifest: Manifest) -> NDArray[np.int64]:
     """Return ``(n,)``: which file each image lies in; in an .npz file each counts as a file."""
-    if manifest.root.suffix == NPZ_SUFFIX:
+    if not manifest.has_files:
         return np.arange(len(manifest))
     return pd.factorize(manifest.frame["image"])[0].astype(np.int64)
 

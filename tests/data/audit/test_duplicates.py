@@ -74,7 +74,7 @@ def test_frames_of_one_file_are_ignored():
 
 
 def test_images_of_an_npz_file_are_compared():
-    named = ("train_images", "train_images#2")
+    named = ("train_images#0", "train_images#2")
     assert found(image="train_images", frame=range(3), root=Path("x.npz")) == [("near-duplicates", "warning", named)]
 
 

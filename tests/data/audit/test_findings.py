@@ -56,3 +56,8 @@ def test_images_of_an_npz_file_are_files_of_their_own():
 )
 def test_counts_agree_with_their_noun(n, thing, text):
     assert counted(n, thing) == text
+
+
+def test_images_of_an_npz_file_are_always_numbered():
+    manifest = make.manifest(labels=["a", "b"], root=Path("data.npz"))
+    assert image_names(manifest, np.array([0, 1])) == ("0.png#0", "1.png#0")
