@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import numpy as np
 from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -40,11 +42,13 @@ from effmed.data.pixels.image import BITS_PER_BYTE
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from io import BufferedIOBase
+
     from numpy.typing import NDArray
 
 register()
 
+PLAIN_BITS = (8, 16)  # allocated
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression, younger than pydicom 3.0
 RLE_PLUGIN = "pylibjpeg"
 
@@ -129,7 +133,20 @@ def _decode_native(source: Any, opened: DicomFile, layout: Layout, frame: int) -
         problem = f"is cut off: {found} bytes of pixels, {native_bytes(layout)} expected"
         raise DataError(problem, hint=COPY_HINT)
     syntax = EXPLICIT_LITTLE if opened.syntax not in NATIVE or opened.syntax == DEFLATED else opened.syntax
+    if syntax != uid.ExplicitVRBigEndian and layout.photometric in GREY and layout.allocated in PLAIN_BITS:
+        return _read_plain(source, layout, frame)
     return _as_array(syntax, source, frame, _options(opened, layout))
+
+
+def _read_plain(source: BinaryIO, layout: Layout, frame: int) -> NDArray[np.generic]:
+    """Read grey containers of whole bytes, which lie in the file as they lie in memory: pydicom copies them again."""
+    kind = np.dtype(f"<{'i' if layout.signed else 'u'}{layout.allocated // BITS_PER_BYTE}")
+    values = np.empty((layout.rows, layout.columns), kind)
+    source.seek(frame * values.nbytes, os.SEEK_CUR)
+    n_read = cast("BufferedIOBase", source).readinto(values.data.cast("B"))
+    if n_read < values.nbytes:  # it was longer a moment ago
+        raise DataError(f"is cut off: {n_read} bytes of pixels, {values.nbytes} expected", hint=COPY_HINT)
+    return values.astype(kind.newbyteorder("="), copy=False)
 
 
 def _header_bits(layout: Layout) -> Bits:

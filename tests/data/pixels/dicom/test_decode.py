@@ -3,6 +3,7 @@ import pytest
 from pydicom import uid
 from pydicom.pixels.encoders import RLELosslessEncoder
 
+from effmed.data.pixels.dicom import decode as module
 from effmed.data.pixels.read import read_image
 from effmed.errors import DataError
 from tests.data.pixels import make
@@ -117,3 +118,11 @@ def test_a_run_length_that_lies_about_its_size_is_refused(tmp_path):
     path = make.dicom(tmp_path / "a", RAMP, Rows=3000, Columns=3000, syntax=uid.RLELossless, streams=[rle(RAMP)])
     with pytest.raises(DataError):
         read(path)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_cut_off(tmp_path, monkeypatch):
+    path = make.dicom(tmp_path / "a", np.zeros((4, 6), np.uint16))
+    monkeypatch.setattr(module, "bytes_left", lambda source: 48)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(DataError, match="is cut off: 40 bytes of pixels, 48 expected"):
+        read_image(path, 0, window="stored", max_megapixels=1)
