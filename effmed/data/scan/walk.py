@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (
     ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".nii", ".nii.gz",
 )  # fmt: skip
 
+LINKED_FOLDER = "a link to a folder, which is not entered"
+LINKED_FOLDER_HINT = "remove it, or copy the folder itself into the data folder"
+
 
 @dataclass
 class Walked:
@@ -27,7 +30,7 @@ class Walked:
         names: Paths of regular, readable files, relative to the root; folder by folder, in order.
         sizes: Their sizes in bytes.
         times: Their times of change in nanoseconds.
-        refused: What claims to be an image and must not be opened, and folders that cannot be entered.
+        refused: What claims to be an image and must not be opened, and folders that cannot be, or are not, entered.
     """
 
     root: Path
@@ -83,6 +86,9 @@ def _look_at(walked: Walked, entry: os.DirEntry[str], name: str, inside: str) ->
     """Take one file in, or refuse it."""
     try:
         is_link = entry.is_symlink()
+        if is_link and entry.is_dir():  # its images, if it has any, must not be missed without a word
+            walked.refused.append(Unreadable(_text(name), 0, LINKED_FOLDER, LINKED_FOLDER_HINT))
+            return
         if is_link:
             _check_link(entry.path, inside)
         status = entry.stat()
@@ -98,7 +104,7 @@ def _look_at(walked: Walked, entry: os.DirEntry[str], name: str, inside: str) ->
 
 
 def _check_link(path: str, inside: str) -> None:
-    """Refuse a link that leads out of the data folder, to a folder, or nowhere.
+    """Refuse a link that leads out of the data folder, or nowhere.
 
     Raises:
         DataError: It does.

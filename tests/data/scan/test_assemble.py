@@ -346,14 +346,15 @@ def test_a_link_that_leads_astray_is_unreadable(tmp_path, target, reason):
 def test_links_in_a_circle_do_not_hang(tmp_path):
     (kinds(tmp_path) / "sick" / "loop").symlink_to(tmp_path)
     (tmp_path / "sick" / "self.png").symlink_to(tmp_path / "sick" / "self.png")
-    item = unreadable(tmp_path)
-    assert item.image == "sick/self.png"
+    manifest = found(tmp_path, max_unreadable_fraction=0.5, **BY_NAME)
+    assert sorted(item.image for item in manifest.unreadable) == ["sick/loop", "sick/self.png"]
 
 
-def test_a_linked_folder_is_not_entered(tmp_path):
+def test_a_linked_folder_is_not_entered_and_not_missed_without_a_word(tmp_path):
     make.png(tmp_path / "other" / "p9_0.png")
     (kinds(tmp_path / "data") / "sick" / "more").symlink_to(tmp_path / "other")
-    assert ignored(tmp_path / "data")
+    item = unreadable(tmp_path / "data")
+    assert (item.image, item.reason) == ("sick/more", "a link to a folder, which is not entered")
 
 
 def test_a_pipe_is_never_opened(tmp_path):

@@ -34,12 +34,17 @@ def test_pipes_and_links_astray_are_refused_where_they_claim_to_be_images_and_pa
     (root / "nowhere.png").symlink_to(root / "none.png")
     (root / "nowhere.nii.gz").symlink_to(root / "none.nii.gz")
     (root / "nowhere").symlink_to(root / "none")
+    (tmp_path / "more").mkdir()
+    (root / "folder").symlink_to(tmp_path / "more")
+    (root / "circle").symlink_to(root)
     walked = walk(root)
     assert walked.names == []
     assert {item.image: item.reason for item in walked.refused} == {
         "pipe.dcm": "not a regular file",
         "out.png": "a link that leads out of the data folder",
         "out": "a link that leads out of the data folder",
+        "folder": "a link to a folder, which is not entered",
+        "circle": "a link to a folder, which is not entered",
         "nowhere.nii.gz": "a link that leads nowhere",
         "nowhere.png": "a link that leads nowhere",
     }
