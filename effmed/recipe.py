@@ -85,6 +85,8 @@ class DataSettings(Section):
     """How the logits of a file's frames become one where data.frames=all; the best epoch is chosen by single frames."""
     max_megapixels: Positive = 200.0
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
+    depth: Literal["uint8", "uint16"] | Auto = "auto"
+    """Grey levels that are kept and shown to the network; auto: 16 bits where a grey image has more than 8."""
     reduced_decode: bool = False
     """Decode JPEG 2000 at 1/2, 1/4 … while that is at least twice the target; faster, changes grey levels slightly."""
 

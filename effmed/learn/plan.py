@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from effmed.recipe import DataSettings, Recipe
 
 T = TypeVar("T")
+Depth: TypeAlias = Literal["uint8", "uint16"]
 
 # Sizes and rates chosen by runs on chest radiographs and ultrasound images; see docs/results.md.
 IMAGES_TO_SEE = 5000
@@ -218,15 +219,15 @@ def _plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: in
     n_windows = len(parse_windows(recipe.data.window))
     channels = _plan_channels(recipe, fingerprint, n_windows, reasons)
     is_grey = channels == 1 or n_windows > 1
-    deep = is_grey and any(int(bits) > BITS_PER_BYTE for bits in fingerprint.bits)
-    reasons.sentences["preprocessing.depth"] = (
-        "images have more than 8 bits: 16 are kept" if deep else "no grey image has more than 8 bits"
-    )
+    is_deep = is_grey and any(int(bits) > BITS_PER_BYTE for bits in fingerprint.bits)
+    why = "images have more than 8 bits: 16 are kept" if is_deep else "no grey image has more than 8 bits"
+    automatic: Depth = "uint16" if is_deep else "uint8"
+    depth = reasons.choose("data.depth", recipe.data.depth, automatic, why)
     return Preprocessing(
         height=image_size,
         width=image_size,
         channels=channels,
-        depth="uint16" if deep else "uint8",
+        depth=depth,
         window=recipe.data.window,
         max_megapixels=recipe.data.max_megapixels,
         reduced_decode=recipe.data.reduced_decode,

@@ -1,7 +1,7 @@
 import pytest
 
 from effmed.errors import RecipeError
-from effmed.learn.plan import Machine, NativeInput, Plan, make_plan
+from effmed.learn.plan import SET_BY_RECIPE, Machine, NativeInput, Plan, make_plan
 from effmed.learn.scaling import VARIANTS, find_variant
 from effmed.recipe import make_recipe
 from tests.learn.make import fingerprint
@@ -35,7 +35,7 @@ def test_every_automatic_key_has_a_reason():
         "loss",
         "weights",
     )
-    last = ("imbalance.method", "calibration.method", "preprocessing.depth")
+    last = ("imbalance.method", "calibration.method", "data.depth")
     assert all(planned().reasons[key] for key in (*keys, *more, *last))
 
 
@@ -63,6 +63,13 @@ def test_what_frames_mean_is_planned_with_its_reason():
 def test_more_than_eight_bits_are_kept():
     assert planned(bits={"12": 10, "8": 3}).preprocessing.depth == "uint16"
     assert planned(bits={"8": 13}).preprocessing.depth == "uint8"
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+def test_the_recipe_may_say_how_many_bits_are_kept(depth):
+    for bits in ({"12": 10}, {"8": 13}):
+        plan = planned(bits=bits, recipe={"data": {"depth": depth}})
+        assert (plan.preprocessing.depth, plan.reasons["data.depth"]) == (depth, SET_BY_RECIPE)
 
 
 def test_colour_takes_three_channels():
