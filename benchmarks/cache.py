@@ -1,23 +1,16 @@
-"""What the cache of decoded images costs: building it, and reading a batch from it.
-
-    python -m benchmarks.cache
-
-All images are made up. Building is measured in turns with decoding and resizing alone, in CPU seconds of one process.
-"""
+"""What the cache of decoded images costs: building it, and reading a batch from it; ``benchmarks.ingest`` prints it."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import time
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import timm
 import torch
 
-from benchmarks.ingest import SIDE, TARGET, Turns, made_up, read_with_effmed, take_turns, temporary, write_radiograph
+from benchmarks.radiographs import TARGET, Turns, made_up, read_with_effmed, take_turns, temporary, write_radiograph
 from effmed.data.cache import Cache, open_cache
 from effmed.data.pixels import Preprocessing
 from effmed.data.records import Manifest, make_frame
@@ -28,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BATCH = 32
-NETWORK, NETWORK_SIDE = "efficientnet_b0", 224
+NETWORK_SIDE = 224  # pixels
+N_IMAGES = 200  # among which batches are drawn
 N_BATCHES = 20  # of which the median counts
 
 
@@ -59,7 +53,7 @@ def measure_opening(n_images: int, side: int) -> tuple[float, float]:
     return seconds[0], seconds[1]
 
 
-def measure_batches(n_images: int, network: str, side: int) -> tuple[float, float]:
+def measure_batches(network: str, *, n_images: int = N_IMAGES, side: int = NETWORK_SIDE) -> tuple[float, float]:
     """Return the seconds of reading a batch of 32, and of a step of training with it, on one thread."""
     torch.set_num_threads(1)
     model = timm.create_model(network, num_classes=1, in_chans=1).train()
@@ -96,26 +90,3 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=48, help="images that are decoded")
-    parser.add_argument("--side", type=int, default=SIDE, help="their height and width")
-    parser.add_argument("--turns", type=int, default=5, help="times that each side of a ratio is measured")
-    wanted = parser.parse_args()
-    cv2.setNumThreads(1)
-    turns = measure_building(wanted.images, wanted.side, wanted.turns)
-    each, bare = (seconds / wanted.images * 1000 for seconds in (turns.ours_s, turns.other_s))
-    cost = turns.ours_s / turns.other_s
-    print(f"building: {each:.1f} ms an image, decoding and resizing alone {bare:.1f} ms: {cost:.2f} x")
-    first, again = measure_opening(wanted.images, wanted.side)
-    print(f"opening: {first:.2f} s the first time, {again:.3f} s again")
-    reading, step = measure_batches(200, NETWORK, NETWORK_SIDE)
-    share = reading / step * 100
-    print(f"batch of {BATCH}: read in {reading * 1000:.1f} ms, {NETWORK}'s step {step:.2f} s: {share:.2f} %")
-
-
-if __name__ == "__main__":
-    main()

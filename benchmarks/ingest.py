@@ -11,92 +11,48 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
-import statistics
-import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import cv2
-import imagecodecs
 import numpy as np
-from pydicom import dcmread, uid
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom import dcmread
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.sequence import Sequence
 
-from benchmarks import audit
-from effmed.data.pixels import Preprocessing, preprocess, read_image
+from benchmarks import audit, cache
+from benchmarks.radiographs import (
+    FULL_RANGE,
+    SIDE,
+    TARGET,
+    Turns,
+    made_up,
+    read_with_effmed,
+    take_turns,
+    temporary,
+    write_radiograph,
+)
+from effmed.data.pixels import Preprocessing
 from effmed.data.pixels.dicom.header import WANTED
 from effmed.data.pseudonyms import Pseudonyms
 from effmed.data.scan import headers, scan
 from effmed.recipe import DataSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-SIDE, TARGET = 2048, 380  # pixels along a side, as stored and as EfficientNet-B4 is shown them
-BITS, FULL_RANGE = 16, 65535
 N_DIFFERENT = 500  # files; all others are links to them
 LINKS_PER_FOLDER = 1000
 LOOK_EVERY_S = 0.1  # at the memory
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 BYTES_PER_GB = 1e9
 YEAR_2020_S = 1_577_836_800  # only what was not changed lately is remembered
-FIELD_SIDES = (4, 8, 16, 32, 64, 128, 256, 512)  # scales of the made-up radiograph: grid points along a side
-TEXTS = {
-    "SpecificCharacterSet": "ISO_IR 100",
-    "ImageType": ["ORIGINAL", "PRIMARY"],
-    "SOPClassUID": uid.DigitalXRayImageStorageForPresentation,
-    **dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), "20200102"),
-    **dict.fromkeys(("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime"), "101112.000"),
-    "Modality": "DX",
-    "PresentationIntentType": "FOR PRESENTATION",
-    "Manufacturer": "Maker of X-Rays",
-    "InstitutionName": "Hospital",
-    "StationName": "ROOM1",
-    "StudyDescription": "Chest 2 views",
-    "SeriesDescription": "PA",
-    "ManufacturerModelName": "Ray 1",
-    "PatientName": "Nobody^A",
-    "PatientBirthDate": "19600102",
-    "PatientSex": "F",
-    "PatientAge": "060Y",
-    "BodyPartExamined": "CHEST",
-    "KVP": "125",
-    "DeviceSerialNumber": "1234",
-    "SoftwareVersions": "1.0",
-    "ProtocolName": "Chest PA",
-    "DistanceSourceToDetector": "1800",
-    "ExposureTime": "5",
-    "XRayTubeCurrent": "200",
-    "ImagerPixelSpacing": [0.143, 0.143],
-    "ViewPosition": "PA",
-    "DetectorType": "SCINTILLATOR",
-    **dict.fromkeys(("StudyID", "SeriesNumber", "InstanceNumber"), "1"),
-    "PatientOrientation": ["L", "F"],
-    "ImageLaterality": "U",
-    "BurnedInAnnotation": "NO",
-    "PixelIntensityRelationship": "LOG",
-    "PixelIntensityRelationshipSign": 1,
-    "WindowCenter": "30000",
-    "WindowWidth": "40000",
-    "RescaleIntercept": "-1000",
-    "RescaleSlope": "1",
-    "RescaleType": "US",
-    "LossyImageCompression": "00",
-    "PresentationLUTShape": "INVERSE",
-}
 
 
 @dataclass(frozen=True)
@@ -114,42 +70,6 @@ class Row:
     ours: str
     other: str
     result: str
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Two ways to do the same, measured in turns.
-
-    Attributes:
-        ours_s: Median CPU seconds of effmed.
-        other_s: Median CPU seconds of the other way.
-        ratios: Seconds of the other way divided by those of effmed, turn by turn.
-    """
-
-    ours_s: float
-    other_s: float
-    ratios: tuple[float, ...]
-
-    def __str__(self) -> str:
-        """Median ratio, with the smallest and the largest."""
-        return f"{statistics.median(self.ratios):.1f} x ({min(self.ratios):.1f} to {max(self.ratios):.1f})"
-
-
-def take_turns(ours: Callable[[], object], other: Callable[[], object], n_turns: int) -> Turns:
-    """Measure two ways in turns, after one that does not count."""
-    pairs = [(_cpu_seconds(ours), _cpu_seconds(other)) for _ in range(n_turns + 1)][1:]
-    ours_s, other_s = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return Turns(ours_s, other_s, tuple(theirs / own for own, theirs in pairs))
-
-
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    def spent() -> float:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(each.ru_utime + each.ru_stime for each in used)
-
-    start = spent()
-    work()
-    return spent() - start
 
 
 def measure_headers(n_files: int, n_turns: int) -> Turns:
@@ -241,12 +161,6 @@ def measure_pixels(side: int, n_turns: int) -> Turns:
         return take_turns(lambda: read_with_effmed(path, spec), lambda: read_naively(path), n_turns)
 
 
-def read_with_effmed(path: Path, spec: Preprocessing) -> NDArray[np.generic]:
-    """Return the pixels that a network is shown."""
-    image = read_image(path, 0, window=spec.window, max_megapixels=spec.max_megapixels, enough=spec.enough)
-    return preprocess(image, spec)
-
-
 def read_naively(path: Path) -> NDArray[np.uint8]:
     """Return what the usual chain of pydicom and OpenCV makes of a file."""
     dataset = dcmread(path)
@@ -276,26 +190,6 @@ def _spec(depth: str) -> Preprocessing:
     return Preprocessing(height=TARGET, width=TARGET, channels=1, depth=depth, window="stored", max_megapixels=200)
 
 
-@contextmanager
-def temporary() -> Iterator[Path]:
-    """Return an empty folder; beside it lies whatever effmed remembers meanwhile, and its key."""
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "data").mkdir()
-        own = {"EFFMED_CACHE": f"{place}/cache", "EFFMED_KEY": f"{place}/pseudonyms.key"}
-        with mock.patch.dict(os.environ, own):
-            yield Path(place) / "data"
-
-
-def made_up(side: int) -> NDArray[np.uint16]:
-    """Return a picture with less contrast the finer the scale, as in radiographs, and a little noise."""
-    chance = np.random.default_rng(0)
-    field = chance.standard_normal((side, side), dtype=np.float32) / side
-    for points in FIELD_SIDES:
-        grid = chance.standard_normal((points, points), dtype=np.float32) / points
-        field += cv2.resize(grid, (side, side), interpolation=cv2.INTER_CUBIC)
-    return cv2.normalize(field, None, 0, FULL_RANGE, cv2.NORM_MINMAX).astype(np.uint16)
-
-
 def link_radiographs(root: Path, n_files: int) -> None:
     """Write up to 500 small radiographs with all that a device says in a header, and link to them time and again."""
     pixels = made_up(64)
@@ -308,34 +202,6 @@ def link_radiographs(root: Path, n_files: int) -> None:
         folder = root / f"{number // LINKS_PER_FOLDER:04}"
         folder.mkdir(exist_ok=True)
         os.link(originals[number % N_DIFFERENT], folder / f"{number:07}.dcm")
-
-
-def write_radiograph(
-    path: Path, pixels: NDArray[np.uint16], *, number: int = 0, is_jpeg_2000: bool = False, **elements: object
-) -> Path:
-    """Write a DX image; every patient has two views, each a series."""
-    view = Dataset()
-    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = "R-10206", "SNM3", "postero-anterior"
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless if is_jpeg_2000 else uid.ExplicitVRLittleEndian
-    identity = {
-        "PatientID": f"PAT{number // 2:05}",
-        "AccessionNumber": f"A{number // 2:05}",
-        "StudyInstanceUID": f"1.2.826.0.1.3680043.8.498.1{number // 2:05}",
-        "SeriesInstanceUID": f"1.2.826.0.1.3680043.8.498.2{number:05}",
-        "SOPInstanceUID": f"1.2.826.0.1.3680043.8.498.3{number:05}",
-    }
-    size = {"Rows": pixels.shape[0], "Columns": pixels.shape[1], "SamplesPerPixel": 1, "PixelRepresentation": 0}
-    bits = {"BitsAllocated": BITS, "BitsStored": BITS, "HighBit": BITS - 1, "PhotometricInterpretation": "MONOCHROME2"}
-    for keyword, value in {**TEXTS, **identity, **size, **bits, **elements}.items():
-        setattr(made, keyword, value)
-    made.ViewCodeSequence = Sequence([view])
-    options = {"level": 0, "codecformat": "j2k", "reversible": True}
-    made.PixelData = encapsulate([imagecodecs.jpeg2k_encode(pixels, **options)]) if is_jpeg_2000 else pixels.tobytes()
-    made["PixelData"].VR = "OB" if is_jpeg_2000 else "OW"
-    made.save_as(path, enforce_file_format=True)
-    return path
 
 
 def make_rows(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -355,6 +221,7 @@ def make_rows(arguments: argparse.Namespace) -> Iterator[Row]:
     result = f"{turns}, mean difference {difference:.2f} % of the range"
     yield Row(f"JPEG 2000 {size}, reduced", _ms(turns.ours_s), f"whole: {_ms(turns.other_s)}", result)
     yield _audit_row(arguments.images, arguments.pairs)
+    yield from _cache_rows(arguments)
 
 
 def _audit_row(n_images: int, n_pairs: int) -> Row:
@@ -362,6 +229,21 @@ def _audit_row(n_images: int, n_pairs: int) -> Row:
     seconds = f"{found['signatures_s']:.1f} s signatures, {found['search_s']:.1f} s search"
     result = f"recall {found['recall']:.3f}, precision {found['precision']:.3f}"
     return Row(f"audit of {n_images:,} images", seconds, "", result)
+
+
+def _cache_rows(arguments: argparse.Namespace) -> Iterator[Row]:
+    n_images, side = arguments.cached, arguments.side
+    turns = cache.measure_building(n_images, side, arguments.turns)
+    each, bare = (_ms(seconds / n_images) for seconds in (turns.ours_s, turns.other_s))
+    cost = f"{turns.ours_s / turns.other_s:.2f} x the time"
+    yield Row("building the cache, an image", each, f"decoding and resizing alone: {bare}", cost)
+    first, again = cache.measure_opening(n_images, side)
+    yield Row(
+        f"opening {n_images} images", f"{again:.3f} s", f"the first time: {first:.2f} s", f"{first / again:.0f} x"
+    )
+    reading, step = cache.measure_batches(arguments.network)
+    share = f"{reading / step * 100:.2f} % of the step"
+    yield Row(f"reading a batch of {cache.BATCH}", _ms(reading), f"{arguments.network}'s step: {step:.2f} s", share)
 
 
 def _ms(seconds: float) -> str:
@@ -384,6 +266,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=SIDE, help="height and width of the images that are decoded")
     parser.add_argument("--images", type=int, default=20_000, help="images among which copies are looked for")
     parser.add_argument("--pairs", type=int, default=200, help="images that have a copy")
+    parser.add_argument("--cached", type=int, default=48, help="images of which a cache is built")
+    parser.add_argument("--network", default="efficientnet_b0", help="network whose step a batch is compared with")
     parser.add_argument("--turns", type=int, default=7, help="times that each side of a ratio is measured")
     return parser.parse_args(arguments)
 

@@ -21,5 +21,5 @@ def test_opening_again_decodes_nothing(monkeypatch):
 
 
 def test_a_batch_is_read_and_stepped():
-    reading, step = cache.measure_batches(3, "test_efficientnet", 32)
+    reading, step = cache.measure_batches("test_efficientnet", n_images=3, side=32)
     assert min(reading, step) > 0

@@ -3,19 +3,22 @@
 import numpy as np
 import pytest
 
-from benchmarks import ingest
+from benchmarks import ingest, radiographs
 from effmed.data.pixels import read_header
 
 
 def test_every_row_has_a_figure():
-    tiny = "--headers 6 --files 12 --side 512 --images 40 --pairs 4 --turns 1"
-    rows = list(ingest.make_rows(ingest.parse(tiny.split())))
+    tiny = "--headers 6 --files 12 --side 512 --images 40 --pairs 4 --turns 1 --cached 2"
+    rows = list(ingest.make_rows(ingest.parse([*tiny.split(), "--network", "test_efficientnet"])))
     assert [row.what for row in rows] == [
         "headers, one core",
         "scan of 12 files",
         "DICOM 512 x 512, 16 bits to 380",
         "JPEG 2000 512 x 512, 16 bits, reduced",
         "audit of 40 images",
+        "building the cache, an image",
+        "opening 2 images",
+        "reading a batch of 32",
     ]
     assert all(row.ours and row.result for row in rows)
 
@@ -27,15 +30,17 @@ def test_a_scan_finds_all_files_and_has_memory():
 
 
 def test_both_readers_find_the_same_in_a_header(tmp_path):
-    path = ingest.write_radiograph(tmp_path / "a.dcm", ingest.made_up(8), number=7)
+    path = radiographs.write_radiograph(tmp_path / "a.dcm", radiographs.made_up(8), number=7)
     header = read_header(path)
     values = ingest.read_with_pydicom(path)
     assert {header.patient, header.study, header.series, header.instance, header.modality} < {*map(str, values)}
 
 
 def test_both_chains_show_the_same_picture(tmp_path):
-    path = ingest.write_radiograph(tmp_path / "a.dcm", ingest.made_up(760), PhotometricInterpretation="MONOCHROME1")
-    ours = ingest.read_with_effmed(path, ingest._spec("uint8")).astype(float)
+    path = radiographs.write_radiograph(
+        tmp_path / "a.dcm", radiographs.made_up(760), PhotometricInterpretation="MONOCHROME1"
+    )
+    ours = radiographs.read_with_effmed(path, ingest._spec("uint8")).astype(float)
     naive = ingest.read_naively(path).astype(float)
     assert np.abs(ours - naive).mean() < 2
 
@@ -57,8 +62,8 @@ def test_links_lie_in_folders_of_a_thousand(tmp_path, monkeypatch):
 
 def test_ratios_are_taken_turn_by_turn(monkeypatch):
     seconds = iter([9.0, 1.0, 1.0, 3.0, 2.0, 4.0])
-    monkeypatch.setattr(ingest, "_cpu_seconds", lambda work: next(seconds))
-    turns = ingest.take_turns(lambda: None, lambda: None, 2)
+    monkeypatch.setattr(radiographs, "_cpu_seconds", lambda work: next(seconds))
+    turns = radiographs.take_turns(lambda: None, lambda: None, 2)
     assert (turns.ours_s, turns.other_s, turns.ratios) == (pytest.approx(1.5), 3.5, (3.0, 2.0))
     assert str(turns) == "2.5 x (2.0 to 3.0)"
 
