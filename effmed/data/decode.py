@@ -12,7 +12,7 @@ from effmed.data.contents import content_of
 from effmed.data.pixels import Image, preprocess, read_image
 from effmed.data.pixels.signature import Signature, make_signature
 from effmed.data.processes import Job, work_through
-from effmed.data.scan.medmnist import SUFFIX, read_npz_images
+from effmed.data.scan.medmnist import read_npz_images
 from effmed.errors import DataError, EffmedError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def read_preprocessed(
         ``(row, pixels)``, or ``(row, error)`` for an image that cannot be read. A process that dies costs its image.
     """
     images: Iterator[Decoded]
-    if manifest.root.suffix == SUFFIX:
+    if not manifest.has_files:
         content = content_of(manifest.root) if identify else None
         images = (_prepare(image, spec, content) for image in read_npz_images(manifest))
     else:
@@ -124,7 +124,7 @@ def read_preprocessed(
 
 def read_images(manifest: Manifest, *, window: str, max_megapixels: float) -> Iterator[tuple[int, Image | DataError]]:
     """Decode every image of a manifest in this process, at its own size."""
-    if manifest.root.suffix == SUFFIX:
+    if not manifest.has_files:
         yield from enumerate(read_npz_images(manifest))
         return
     for row, source in enumerate(_sources(manifest)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from effmed.data.processes import n_cores
 from effmed.errors import MachineError, RecipeError
 from effmed.learn.plan import Machine
 
@@ -37,7 +37,7 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
         problem = f"train.device = {wanted!r}, but this machine has no such device"
         raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
     device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = n_cores()
     if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
         return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported())
     return Machine(device, f"{device} ({platform.machine()}, {cores} cores)", cores, has_bfloat16=False)

@@ -28,7 +28,6 @@ from effmed.data.decode import read_preprocessed
 from effmed.data.pixels.signature import THUMBNAIL_SIDE, Signatures
 from effmed.data.records import PROVENANCE
 from effmed.data.remembered import cache_folder, digest
-from effmed.data.scan.medmnist import SUFFIX
 from effmed.errors import DataError, MachineError
 from effmed.run import machine_error, write_json
 
@@ -117,7 +116,7 @@ def open_cache(
     place = folder or cache_folder()
     order = _Order(manifest, spec, place / IMAGES / _group_name(spec))
     root, images = _files(manifest)
-    contents = recall_contents(root, images, place)
+    contents = recalled = recall_contents(root, images, place)
     held = read_shards(order.group, spec)
     if len(held):
         contents = contents.hashed(root, workers=workers)
@@ -130,7 +129,8 @@ def open_cache(
             {int(contents.number[missing[row]]): found for row, found in made.contents.items()}
         )
         held = read_shards(order.group, spec)
-    remember_contents(root, contents, place)
+    if contents is not recalled and not contents.files.equals(recalled.files):
+        remember_contents(root, contents, place)
     return _assemble(order, held, _keys(manifest, contents), failures)
 
 
@@ -148,14 +148,14 @@ def _version(package: str) -> str:
 
 def _files(manifest: Manifest) -> tuple[Path, pd.Series]:
     """Return a folder and the paths of the images' files in it."""
-    if manifest.root.suffix == SUFFIX:
+    if not manifest.has_files:
         return manifest.root.parent, pd.Series(manifest.root.name, index=manifest.frame.index, dtype="str")
     return manifest.root, manifest.frame["image"].astype("str")
 
 
 def _keys(manifest: Manifest, contents: Contents) -> list[str]:
     """Return what each image is known by; empty where the content of its file is not known."""
-    frame, is_npz = manifest.frame, manifest.root.suffix == SUFFIX
+    frame, is_npz = manifest.frame, not manifest.has_files
     members = frame["image"] if is_npz else [""] * len(frame)
     known = zip(contents.of_images, members, frame["frame"], strict=True)
     return ["" if content == UNKNOWN else f"{content}/{member}#{number}" for content, member, number in known]
@@ -179,7 +179,7 @@ def _entries(
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[Entry]:
     """Yield what can be stored, and note what became of every image."""
-    is_npz, n_images = order.manifest.root.suffix == SUFFIX, len(order.manifest)
+    is_npz, n_images = not order.manifest.has_files, len(order.manifest)
     frame = order.manifest.frame
     members, numbers = frame["image"].tolist(), frame["frame"].tolist()
     for row, image in images:

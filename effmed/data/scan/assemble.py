@@ -11,7 +11,7 @@ import pandas as pd
 from effmed.data.classes import order_classes
 from effmed.data.pixels import PIXELS_PER_MEGAPIXEL, check_size
 from effmed.data.pseudonyms import make_pseudonyms
-from effmed.data.records import COLUMNS, Manifest, Unreadable, with_types
+from effmed.data.records import COLUMNS, NPZ_SUFFIX, Manifest, Unreadable, with_types
 from effmed.data.scan.headers import read_headers
 from effmed.data.scan.labels import (
     SPLIT_NAMES,
@@ -21,7 +21,7 @@ from effmed.data.scan.labels import (
     one_row_per_image,
     read_labels,
 )
-from effmed.data.scan.medmnist import SUFFIX, read_npz_manifest
+from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.data.scan.patients import find_patients
 from effmed.errors import DataError, RecipeError, shortened
 
@@ -57,7 +57,7 @@ def scan(
         DataError: There is no image, or labels or patients are missing or contradict each other.
         RecipeError: Settings are wrong by themselves, or a label table is given for an ``.npz`` file.
     """
-    if data.suffix == SUFFIX and data.is_file():
+    if data.suffix == NPZ_SUFFIX and data.is_file():
         return _with_classes(_scan_npz(data, labels), settings, required=labelled)
     if not data.is_dir():
         problem = f"{data} is not a folder"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from effmed.data.pixels import Image, Provenance
-from effmed.data.records import NPZ_SUFFIX, SPLITS, Manifest, make_frame, with_types
+from effmed.data.records import SPLITS, Manifest, make_frame, with_types
 from effmed.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SUFFIX = NPZ_SUFFIX
 BITS = 8
 GREY_AXES, COLOUR_AXES, CHANNELS = 3, 4, 3  # (image, height, width) and (image, height, width, RGB)
 
