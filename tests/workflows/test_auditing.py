@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +14,7 @@ from effmed.run import Run
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.catalogue import find_recipe
 from effmed.workflows.values import Training
+from tests.workflows import make
 
 SMALL = ("model.weights=none", "model.image_size=32", "train.epochs=1", "train.threads=1", "train.batch_size=8")
 
@@ -49,11 +48,7 @@ FOUND = (finding("near-duplicates", "error"), finding("shortcut", "error"), find
 @pytest.fixture
 def copied(tmp_path):
     """24 patients of two classes; the picture of one lies in the folder of another class as well."""
-    root = tmp_path / "data"
-    for k in range(24):
-        path = root / ("sick" if k % 2 else "healthy") / f"p{k:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.random.default_rng(k).integers(0, 255, (40, 48)).astype(np.uint8))
+    root = make.patients(tmp_path / "data", 24)
     shutil.copy(root / "sick" / "p01.png", root / "healthy" / "p99.png")
     return root
 

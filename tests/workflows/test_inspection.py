@@ -3,12 +3,11 @@
 import json
 import shutil
 
-import cv2
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from effmed.cli.app import app
+from tests.workflows import make
 
 PATTERN = ("--set", "data.patient_pattern=(p[0-9]+)")
 
@@ -16,11 +15,7 @@ PATTERN = ("--set", "data.patient_pattern=(p[0-9]+)")
 @pytest.fixture
 def data(tmp_path):
     """12 patients of two classes, one copy, one file cut off in the middle of its pixels."""
-    root = tmp_path / "data"
-    for k in range(12):
-        path = root / ("sick" if k % 2 else "healthy") / f"p{k:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.random.default_rng(k).integers(0, 255, (40, 48)).astype(np.uint8))
+    root = make.patients(tmp_path / "data", 12)
     shutil.copy(root / "sick" / "p01.png", root / "healthy" / "p98.png")
     whole = (root / "sick" / "p03.png").read_bytes()
     (root / "sick" / "p99.png").write_bytes(whole[: len(whole) // 2])
@@ -65,9 +60,12 @@ def test_a_folder_that_holds_something_is_not_written_into(data, tmp_path):
     assert inspect(data, "--out", tmp_path / "sheet", "--overwrite").exit_code == 0
 
 
-def test_a_second_look_decodes_nothing(data):
-    assert "decoding images" in inspect(data).stderr
-    assert "decoding images: 13" not in inspect(data).stderr
+def test_a_second_look_decodes_nothing(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFMED_CACHE", str(tmp_path / "cache"))
+    assert "decoding images: 14/14" in inspect(data).stderr
+    again = inspect(data).stderr
+    assert "decoding images: 1/1" in again  # what cannot be decoded is tried again
+    assert "14" not in again.partition("decoding")[2]
 
 
 def test_several_windows_are_shown_through_the_first(data):
