@@ -18,8 +18,3 @@ def test_opening_again_decodes_nothing(monkeypatch):
     first, again = cache.measure_opening(2, 32)
     assert min(first, again) > 0
     assert [type(each) for each in opened] == [tuple, tuple, cache.Cache, cache.Cache]
-
-
-def test_a_batch_is_read_and_stepped():
-    reading, step = cache.measure_batches("test_efficientnet", n_images=3, side=32)
-    assert min(reading, step) > 0
