@@ -1,6 +1,7 @@
 """The benchmark of the cache measures what it says, at a tiny size."""
 
 from benchmarks import cache
+from effmed.data.cache import Cache
 
 
 def test_building_is_measured_against_decoding_alone():
@@ -17,4 +18,4 @@ def test_opening_again_decodes_nothing(monkeypatch):
     )
     first, again = cache.measure_opening(2, 32)
     assert min(first, again) > 0
-    assert [type(each) for each in opened] == [tuple, tuple, cache.Cache, cache.Cache]
+    assert [type(each) for each in opened] == [tuple, tuple, Cache, Cache]
