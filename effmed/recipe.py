@@ -24,6 +24,19 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, le=2048)]
+Years = Annotated[float, Field(gt=0.0, lt=120.0)]
+CalibrationMethod = Literal[
+    "none",
+    "platt",
+    "temperature",
+    "bias-corrected-temperature",
+    "intercept",
+    "vector",
+    "beta",
+    "isotonic",
+    "venn-abers",
+]
+CalibrationUpdate = Literal["in-the-large", "slope", "full", "prevalence", "em", "bbse"]
 AuditKind = Literal[
     "shared-study", "shared-instance", "identical-pixels", "near-duplicates", "conflicting-labels", "shortcut"
 ]
@@ -83,6 +96,10 @@ class DataSettings(Section):
     """What a multi-frame file means."""
     frame_rule: Literal["mean", "max"] = "mean"
     """How the logits of a file's frames become one where data.frames=all; the best epoch is chosen by single frames."""
+    level: Literal["image", "study", "patient"] = "image"
+    """What one prediction is about; decided at training, the same for val, test and predict."""
+    level_rule: Literal["mean", "max", "noisy-or"] = "mean"
+    """How the logits of a study's or patient's images become one; the best epoch is chosen by single images."""
     max_megapixels: Positive = 200.0
     """Rows x columns x frames above which a file is refused before decoding, in 10^6."""
     depth: Literal["uint8", "uint16"] | Auto = "auto"
@@ -169,8 +186,10 @@ class AugmentSettings(Section):
 class CalibrationSettings(Section):
     """How logits become probabilities; fitted on the validation split."""
 
-    method: Literal["none", "platt", "temperature", "bias-corrected-temperature"] | Auto = "auto"
+    method: CalibrationMethod | Auto = "auto"
     """Auto: platt for two classes, bias-corrected-temperature for more; refused when events are too few."""
+    update: CalibrationUpdate = "slope"
+    """What 'effmed calibrate' changes: constant, constant and slope, all; or the prevalence, stated or estimated."""
 
 
 class DecisionSettings(Section):
@@ -180,6 +199,12 @@ class DecisionSettings(Section):
     """What the threshold must reach on val; youden is marked exploratory. Two classes only; more use the largest."""
     value: Fraction = 0.9
     """The threshold itself, the least sensitivity or specificity, or the net benefit's threshold probability."""
+    miss_fraction: OpenFraction = 0.1
+    """Share of images whose class may be missing from their prediction set (split conformal prediction)."""
+    sets_by_class: bool = True
+    """Whether that share holds within every class, or only on average."""
+    max_error_fraction: OpenFraction = 0.05
+    """Share of wrong decisions aimed at when the least certain images are referred to a person."""
 
 
 class ReportSettings(Section):
@@ -189,6 +214,26 @@ class ReportSettings(Section):
     """Patient bootstrap replicates."""
     seed: Seed = 0
     """Seed of the bootstrap."""
+    net_benefit_at: tuple[HalfOpenFraction, ...] = (0.1, 0.2, 0.3)
+    """Threshold probabilities at which the net benefit is given with its interval."""
+    decision_range: tuple[OpenFraction, OpenFraction] = (0.01, 0.99)
+    """Lowest and highest threshold probability of the decision curve."""
+    prevalence: tuple[OpenFraction, ...] = ()
+    """Prevalence where the network will be used: of the positive class of two, else of every class, adding up to 1."""
+    prevalence_estimate: Literal["none", "em", "bbse"] = "none"
+    """Estimate the prevalence from the probabilities alone, assuming that images of a class look as on val."""
+    subgroups: tuple[str, ...] | Auto = "auto"
+    """Columns whose values are evaluated one by one; auto: sex, age, site, scanner and view where they are known."""
+    age_bands: tuple[Years, ...] = (18, 40, 65, 80)
+    """Where one age band ends and the next begins."""
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
+    """What the label -1 (uncertain) of several labels counts as; the other policies are shown beside it."""
+    blank: Literal["ignore", "zeros"] = "ignore"
+    """What a blank among several labels counts as."""
+    n_worst: Annotated[int, Field(ge=0)] = 10
+    """Worst false positives and false negatives that are listed for every class."""
+    thumbnails: bool = False
+    """Show small pictures of these in the report; do not share it then."""
 
 
 class ColumnSettings(Section):
