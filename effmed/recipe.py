@@ -24,7 +24,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, le=2048)]
-Years = Annotated[float, Field(gt=0.0, lt=120.0)]
+Years = Annotated[int, Field(gt=0, lt=120)]
 CalibrationMethod = Literal[
     "none",
     "platt",
@@ -240,9 +240,11 @@ class ColumnSettings(Section):
     """How ``effmed evaluate --predictions`` reads a table that another program wrote."""
 
     truth: str = "auto"
-    """Column with the true class; auto: truth, label, y."""
+    """Column with the true class; auto: truth, label, y; or truth_<label>, y_<label> of several labels."""
     probability: str = "auto"
-    """Column with the probability of the positive class; auto: probability_<class>, probability, p."""
+    """Column with the probability of the positive class; auto: probability_<class>, probability, p, score."""
+    score: str = ""
+    """Column with a score of the positive class that is no probability: only ranking is judged."""
     patient: str = "auto"
     """Column with the patient; auto: patient, patient_id."""
 

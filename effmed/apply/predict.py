@@ -11,7 +11,7 @@ import torch
 from effmed.data.decode import read_preprocessed
 from effmed.data.records import make_frame
 from effmed.errors import DataError
-from effmed.evaluate.predictions import Scores, join_frames, make_predictions
+from effmed.evaluate.predictions import Scores, join_scores, make_predictions
 from effmed.learn.loop import predict_logits
 from effmed.learn.transforms import to_input
 
@@ -40,8 +40,8 @@ def predict_images(
         on_progress: Told ``(images done, images in all)``.
 
     Returns:
-        One row per image of the manifest, or per file where the bundle joins the frames of a file, in its order; and
-        one per file the scan could not read.
+        One row per image of the manifest, or per file, study or patient where the bundle joins their images, in its
+        order; and one per file the scan could not read.
     """
     logits = np.full((len(manifest), bundle.plan.n_outputs), np.nan, dtype=np.float32)
     failures: dict[int, tuple[str, str]] = {}
@@ -58,7 +58,7 @@ def predict_images(
     rows = make_frame([{"image": item.image, "frame": item.frame, "colour": False} for item in unread])
     logits = np.concatenate([logits, np.full((len(unread), logits.shape[1]), np.nan, dtype=np.float32)])
     frame = pd.concat([manifest.frame, rows], ignore_index=True) if len(rows) else manifest.frame
-    scores = join_files(Scores(frame, logits, failures), manifest, bundle.plan)
+    scores = join_images(Scores(frame, logits, failures), manifest, bundle.plan)
     return make_predictions(
         scores.rows,
         bundle.sheet.classes,
@@ -69,10 +69,14 @@ def predict_images(
     )
 
 
-def join_files(scores: Scores, manifest: Manifest, plan: Plan) -> Scores:
-    """Make one row per file where the plan takes all frames of a file; elsewhere every row is an image of its own."""
-    is_joined = plan.frames == "all" and manifest.has_files
-    return join_frames(scores, plan.frame_rule) if is_joined else scores
+def join_images(scores: Scores, manifest: Manifest, plan: Plan) -> Scores:
+    """Make one row of what the plan takes for one: the frames of a file, the images of a study or a patient."""
+    if plan.frames == "all" and manifest.has_files:
+        scores = join_scores(scores, "image", plan.frame_rule)
+    if plan.level == "image":
+        return scores
+    positive = plan.classes[1] if plan.task == "binary" else None
+    return join_scores(scores, plan.level, plan.level_rule, positive=positive)
 
 
 def score_pixels(bundle: Bundle, pixels: NDArray[np.generic]) -> NDArray[np.float32]:

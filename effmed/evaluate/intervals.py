@@ -155,7 +155,9 @@ def check_probability(values: NDArray[Any], n: int) -> Floats:
     wrong = np.asarray((probability < 0) | (probability > 1))
     if wrong.any():
         problem = f"probabilities lie outside 0 to 1 in {row_text(wrong)}"
-        raise DataError(problem, hint="pass probabilities, not logits")
+        raise DataError(
+            problem, hint="pass probabilities, not logits; a mere score is named by --set columns.score=COLUMN"
+        )
     return probability
 
 

@@ -87,6 +87,8 @@ class Plan(BaseModel):
     preprocessing: Preprocessing
     frames: Literal["error", "first", "middle", "all"]
     frame_rule: Literal["mean", "max"]
+    level: Literal["image", "study", "patient"]
+    level_rule: Literal["mean", "max", "noisy-or"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dropout: float
@@ -170,6 +172,7 @@ def make_plan(
         preprocessing=preprocessing,
         frames=recipe.data.frames,
         frame_rule=recipe.data.frame_rule,
+        **_plan_level(recipe, len(classes), reasons),
         mean=_per_channel(native.mean, preprocessing.channels),
         std=_per_channel(native.std, preprocessing.channels),
         batch_size=batch_size,
@@ -208,6 +211,21 @@ def _frame_reasons(settings: DataSettings) -> dict[str, str]:
         "data.frames": unknown if is_open else SET_BY_RECIPE,
         "data.frame_rule": usual if is_mean else SET_BY_RECIPE,
     }
+
+
+def _plan_level(recipe: Recipe, n_classes: int, reasons: _Reasons) -> dict[str, str]:
+    """Return what one prediction is about; by which rule is refused where it has no meaning."""
+    data = recipe.data
+    if data.level_rule == "noisy-or" and n_classes > 2:
+        problem = f"data.level_rule = noisy-or is for two classes, not for {n_classes} that exclude each other"
+        raise RecipeError(problem, hint="--set data.level_rule=mean, or max")
+    is_image = data.level == "image"
+    without = "without effect: one prediction is about one image"
+    reasons.sentences["data.level"] = "every image is a prediction of its own" if is_image else SET_BY_RECIPE
+    reasons.sentences["data.level_rule"] = (
+        without if is_image else f"{data.level_rule} over the images of a {data.level}"
+    )
+    return {"level": data.level, "level_rule": data.level_rule}
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

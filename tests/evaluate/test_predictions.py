@@ -307,7 +307,7 @@ def test_status_of_another_table_excuses_empty_probabilities(tmp_path):
         ("y,p\n1,0.9\n0,inf\n", "not finite in row 1"),
         ("y,p\n1,0.9\n-1,0.3\n", "which class is positive"),
         ("y,p\nclear,0.9\nopacity,0.3\n", "which class is positive"),
-        ("y,score\n1,0.9\n", "no column with probabilities"),
+        ("y,value\n1,0.9\n", "no column with probabilities"),
         ("y,probability_x\na,0.9\nb,0.3\n", "which class is positive"),
         ("truth,probability_a,probability_b\na,0.5,0.6\n", "do not add up to 1 in row 0"),
         ("truth,probability_a,probability_b,probability_c\nd,0.5,0.3,0.2\n", "'d'"),

@@ -1,13 +1,14 @@
 """Predictions: the table that evaluation judges; made here, or read from any program's file."""
 
-from effmed.evaluate.predictions.frames import Scores, join_frames
+from effmed.evaluate.predictions.labels import UNKNOWN, apply_policy
+from effmed.evaluate.predictions.levels import Scores, join_predictions, join_scores
 from effmed.evaluate.predictions.reading import read_predictions
 from effmed.evaluate.predictions.table import (
     ATTRIBUTES,
-    UNKNOWN,
     Predictions,
     class_numbers,
     make_predictions,
+    patients_of,
     write_predictions,
 )
 
@@ -16,9 +17,12 @@ __all__ = [
     "UNKNOWN",
     "Predictions",
     "Scores",
+    "apply_policy",
     "class_numbers",
-    "join_frames",
+    "join_predictions",
+    "join_scores",
     "make_predictions",
+    "patients_of",
     "read_predictions",
     "write_predictions",
 ]

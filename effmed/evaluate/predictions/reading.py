@@ -9,12 +9,15 @@ import pandas as pd
 from scipy.special import logit
 
 from effmed.errors import DataError
+from effmed.evaluate.calibrators import probabilities
 from effmed.evaluate.intervals import Floats, check_probability, row_text
+from effmed.evaluate.predictions.labels import label_numbers
 from effmed.evaluate.predictions.table import (
     ATTRIBUTES,
     IDENTITY,
     N_NAMES_SHOWN,
     OUTCOME,
+    TRUTH,
     Predictions,
     arranged,
     check_scored,
@@ -33,31 +36,37 @@ AUTO = "auto"
 PROBABILITY, LOGIT = "probability_", "logit_"
 IMAGE_NAMES = ("image", "path", "file", "filename", "id")
 TRUTH_NAMES = ("truth", "label", "y")
-PROBABILITY_NAMES = ("probability", "p")
+SCORE = "score"  # a column of this name is taken for probabilities unless a value lies outside 0 to 1
+PROBABILITY_NAMES = ("probability", "p", SCORE)
+LABEL_PREFIXES = (("truth_", "probability_"), ("label_", "probability_"), ("y_", "p_"))
 PATIENT_NAMES = ("patient", "patient_id")
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 SUM_TOLERANCE = 1e-3  # of the probabilities of one image: tables often hold three decimals
 
 
-def read_predictions(path: Path, columns: ColumnSettings) -> Predictions:
+def read_predictions(path: Path, columns: ColumnSettings, also: tuple[str, ...] = ()) -> Predictions:
     """Read a predictions table.
 
     The package's own table comes back as it was written. Of any other, the columns are found by name: the truth
     as class names or 0 and 1, the probability of the positive class or one column ``probability_<class>`` per
     class (of two the second is the positive one), and, where they exist, image, patient and attributes. Its
-    logits are those of its probabilities.
+    logits are those of its probabilities. Labels that do not exclude each other have a column ``truth_<label>``
+    and a column ``probability_<label>`` each (or ``y_`` and ``p_``).
 
     Args:
         path: A ``.csv`` or ``.parquet`` file.
         columns: Names of the columns, or ``auto``.
+        also: Names of further columns to keep, as text.
 
     Raises:
         DataError: No such file or column, or values that cannot be truths or probabilities.
     """
     table = _read_table(path)
-    if {columns.truth, columns.probability, columns.patient} == {AUTO} and _is_own(table):
-        return _read_own(table)
-    return _read_foreign(table, columns, path)
+    also = tuple(name for name in also if name not in (*IDENTITY, *ATTRIBUTES))
+    is_told = {columns.truth, columns.probability, columns.patient} != {AUTO} or columns.score
+    if not is_told and _is_own(table):
+        return _read_own(table, also, path)
+    return _read_foreign(table, columns, path, also)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -84,17 +93,22 @@ def _classes_of(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(str(name).removeprefix(PROBABILITY) for name in table.columns if str(name).startswith(PROBABILITY))
 
 
-def _read_own(table: pd.DataFrame) -> Predictions:
+def _read_own(table: pd.DataFrame, also: tuple[str, ...], path: Path) -> Predictions:
     classes = _classes_of(table)
+    also = tuple(_column(table, name, (), path) or name for name in also)
     columns: dict[str, Any] = {name: table[name].to_numpy(object) for name in (*IDENTITY, *OUTCOME)}
-    columns |= {name: table[name].to_numpy(object) for name in ATTRIBUTES if name in table}
+    labels = [TRUTH + name for name in classes]
+    columns |= {name: table[name].to_numpy(object) for name in (*ATTRIBUTES, *labels, *also) if name in table}
     columns["frame"] = _numbers(table, "frame").astype(np.int64)
-    for name in [LOGIT + name for name in output_classes(classes)] + [PROBABILITY + name for name in classes]:
+    outputs = classes if labels[0] in table else output_classes(classes)
+    for name in [LOGIT + name for name in outputs] + [PROBABILITY + name for name in classes]:
         columns[name] = _numbers(table, name)
-    predictions = arranged(columns, len(table), classes)
+    predictions = arranged(columns, len(table), classes, also)
     failed = predictions.frame["status"].to_numpy(object) != "ok"
     check_scored(np.hstack([predictions.logits, predictions.probability]), failed)
-    _check_probability(predictions.probability[~failed])
+    check_probability(predictions.probability[~failed], int((~failed).sum()))
+    if not predictions.is_multilabel:
+        _check_probability(predictions.probability[~failed])
     return predictions
 
 
@@ -114,31 +128,74 @@ def _numbers(table: pd.DataFrame, name: str) -> Floats:
     return numbers
 
 
-def _read_foreign(table: pd.DataFrame, columns: ColumnSettings, path: Path) -> Predictions:
+def _read_foreign(table: pd.DataFrame, columns: ColumnSettings, path: Path, also: tuple[str, ...]) -> Predictions:
+    labels = _label_columns(table)
+    if labels and columns.truth == AUTO and _column(table, AUTO, TRUTH_NAMES, path) is None:
+        return _read_labels(table, labels, columns, path, also)
     n = len(table)
     truth_name = _column(table, columns.truth, TRUTH_NAMES, path)
     truth = text_column(table[truth_name].to_numpy(object) if truth_name else None, n)
     failed = _failed(table, n)
-    classes, probability = _classes_and_probability(table, columns, truth, path)
+    classes, logits, probability, is_scored = _classes_and_scores(table, columns, truth, path)
     check_scored(probability, failed)
     _check_probability(probability[~failed])
-    image, patient = (
-        _column(table, wished, names, path) for wished, names in ((AUTO, IMAGE_NAMES), (columns.patient, PATIENT_NAMES))
-    )
-    found: dict[str, Any] = {name: table[name].to_numpy(object) for name in ("study", *ATTRIBUTES) if name in table}
-    found |= {
-        "image": table[image].to_numpy(object) if image else [str(row) for row in range(n)],
-        "frame": np.zeros(n, dtype=np.int64),
-        "patient": table[patient].to_numpy(object) if patient else None,
+    found = {
+        **_identity(table, columns, path, also),
         "truth": _truth_names(truth, classes),
         "predicted_class": np.where(failed, "", largest_class(probability, classes)),
         "decision": np.where(failed | (len(classes) == 2), "", largest_class(probability, classes)),
         "status": np.where(failed, "unreadable", "ok"),
     }
     found |= {PROBABILITY + name: probability[:, i] for i, name in enumerate(classes)}
-    logits = logits_of(probability)
     found |= {LOGIT + name: logits[:, i] for i, name in enumerate(output_classes(classes))}
-    return arranged(found, n, classes)
+    return arranged(found, n, classes, also, is_scored=is_scored)
+
+
+def _identity(table: pd.DataFrame, columns: ColumnSettings, path: Path, also: tuple[str, ...]) -> dict[str, Any]:
+    """Return who and what the rows are: image, patient, study, attributes, and the columns named besides."""
+    image, patient = (
+        _column(table, wished, names, path) for wished, names in ((AUTO, IMAGE_NAMES), (columns.patient, PATIENT_NAMES))
+    )
+    known = ("study", *ATTRIBUTES, *(_column(table, name, (), path) or name for name in also))
+    found: dict[str, Any] = {name: table[name].to_numpy(object) for name in known if name in table}
+    return found | {
+        "image": table[image].to_numpy(object) if image else [str(row) for row in range(len(table))],
+        "frame": np.zeros(len(table), dtype=np.int64),
+        "patient": table[patient].to_numpy(object) if patient else None,
+    }
+
+
+def _label_columns(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return the names of truth and probability columns by label, where labels have a column of each."""
+    found: dict[str, tuple[str, str]] = {}
+    for truth, probability in LABEL_PREFIXES:
+        for name in map(str, table.columns):
+            label = name.removeprefix(truth)
+            if name.startswith(truth) and probability + label in table:
+                found.setdefault(label, (name, probability + label))
+    return found
+
+
+def _read_labels(
+    table: pd.DataFrame,
+    labels: dict[str, tuple[str, str]],
+    columns: ColumnSettings,
+    path: Path,
+    also: tuple[str, ...],
+) -> Predictions:
+    """Read several labels that do not exclude each other."""
+    failed = _failed(table, len(table))
+    probability = np.column_stack([_numbers(table, name) for _, name in labels.values()])
+    check_scored(probability, failed)
+    check_probability(probability[~failed], int((~failed).sum()))
+    has_logits = all(LOGIT + name in table for name in labels)
+    logits = np.column_stack([_numbers(table, LOGIT + name) for name in labels]) if has_logits else logit(probability)
+    found = {**_identity(table, columns, path, also), "status": np.where(failed, "unreadable", "ok")}
+    for number, (name, (truth, _)) in enumerate(labels.items()):
+        label_numbers(table[truth].to_numpy(object), name)  # refused here, with the row, and not in the evaluation
+        found |= {TRUTH + name: table[truth].to_numpy(object), PROBABILITY + name: probability[:, number]}
+        found[LOGIT + name] = logits[:, number]
+    return arranged(found, len(table), tuple(labels), also)
 
 
 def _column(table: pd.DataFrame, wished: str, names: tuple[str, ...], path: Path) -> str | None:
@@ -155,19 +212,25 @@ def _failed(table: pd.DataFrame, n: int) -> Any:  # noqa: ANN401  a bool array, 
     return table["status"].to_numpy(object) != "ok" if "status" in table else np.zeros(n, dtype=bool)
 
 
-def _classes_and_probability(
+def _classes_and_scores(
     table: pd.DataFrame, columns: ColumnSettings, truth: pd.Series[Any], path: Path
-) -> tuple[tuple[str, ...], Floats]:
+) -> tuple[tuple[str, ...], Floats, Floats, bool]:
+    """Return classes, logits (n, outputs), probabilities (n, class), and whether these are mere scores."""
     classes = _classes_of(table)
-    if columns.probability == AUTO and len(classes) > 1:
-        return classes, np.column_stack([_numbers(table, PROBABILITY + name) for name in classes])
+    if columns.probability == AUTO and not columns.score and len(classes) > 1:
+        probability = np.column_stack([_numbers(table, PROBABILITY + name) for name in classes])
+        return classes, logits_of(probability), probability, False
     names = (PROBABILITY + classes[0],) if classes else PROBABILITY_NAMES
-    column = _column(table, columns.probability, names, path)
-    if column is None:
+    found = _column(table, columns.score or columns.probability, names, path)
+    if found is None:
         problem = f"predictions {path} have no column with probabilities"
-        raise DataError(problem, hint="name it: --set columns.probability=COLUMN")
-    positive = _numbers(table, column)
-    return _two_classes(column, truth), np.column_stack([1 - positive, positive])
+        raise DataError(problem, hint="name it: --set columns.probability=COLUMN, or columns.score for mere scores")
+    positive = _numbers(table, found)[:, None]
+    beyond = found == SCORE and columns.probability == AUTO and bool(((positive < 0) | (positive > 1)).any())
+    if columns.score or beyond:
+        return _two_classes(found, truth), positive, probabilities(positive), True
+    probability = np.hstack([1 - positive, positive])
+    return _two_classes(found, truth), logits_of(probability), probability, False
 
 
 def _two_classes(column: str, truth: pd.Series[Any]) -> tuple[str, str]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from effmed.errors import DataError
 from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
 from effmed.evaluate.intervals import Floats, Integers, check_length, row_text
+from effmed.evaluate.predictions.labels import BLANK, UNKNOWN, label_numbers
 from effmed.run import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
 IDENTITY = ("image", "frame", "patient", "study", "truth")
 OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
-UNKNOWN = -1  # class number of an image whose truth is not known
+TRUTH = "truth_"  # before the name of each label, where labels do not exclude each other
 N_NAMES_SHOWN = 10
 
 
@@ -37,12 +39,15 @@ class Predictions:
         frame: One row per image. Columns in this order: image, frame, patient, study, truth, one ``logit_<class>``
             per output, ``probability_<class>`` per class, predicted_class, decision, status (ok, unreadable or
             refused), reason, input_warning, then attributes. Logits are the network's own, probabilities are
-            calibrated; both are NaN where the status is not ok.
+            calibrated; both are NaN where the status is not ok. Where labels do not exclude each other there is a
+            ``truth_<class>`` per label (1, 0, -1 for uncertain, or nothing) and a logit per label.
         classes: In the order of the outputs; two classes are (negative, positive), with a logit of the positive.
+        is_scored: Whether the probabilities are no more than scores that rank: nothing else may be said of them.
     """
 
     frame: pd.DataFrame
     classes: tuple[str, ...]
+    is_scored: bool = False
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -54,16 +59,40 @@ class Predictions:
 
     @property
     def labelled(self) -> Predictions:
-        """The rows whose truth is known."""
-        return self._rows(self.truth != UNKNOWN)
+        """The rows whose truth is known; of several labels, that of any."""
+        return self._rows(self.is_labelled)
 
     def _rows(self, mask: NDArray[np.bool_]) -> Predictions:
-        return Predictions(self.frame[mask].reset_index(drop=True), self.classes)
+        return replace(self, frame=self.frame[mask].reset_index(drop=True))
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return TRUTH + self.classes[0] in self.frame
+
+    @property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Whether the truth of each image is known, of several labels that of any, (n,)."""
+        if self.is_multilabel:
+            return np.asarray((self.labels != BLANK).any(axis=1))
+        return np.asarray(self.truth != UNKNOWN)
+
+    @property
+    def labels(self) -> Integers:
+        """Of each of several labels, (n, class): present, absent, uncertain or blank; see ``apply_policy``."""
+        return np.column_stack(
+            [label_numbers(self.frame[TRUTH + name].to_numpy(object), name) for name in self.classes]
+        )
 
     @property
     def logits(self) -> Floats:
         """(n, outputs) float64, as the network gave them; one output for two classes."""
-        return self.frame[[f"logit_{name}" for name in output_classes(self.classes)]].to_numpy(np.float64)
+        names = self.classes if self.is_multilabel else output_classes(self.classes)
+        return self.frame[[f"logit_{name}" for name in names]].to_numpy(np.float64)
+
+    def to_probability(self, logits: Floats) -> Floats:
+        """Return probabilities (n, class) of calibrated logits (n, outputs); of several labels each for itself."""
+        return np.asarray(expit(logits)) if self.is_multilabel else probabilities(logits)
 
     @property
     def probability(self) -> Floats:
@@ -78,17 +107,23 @@ class Predictions:
     @property
     def has_truth(self) -> bool:
         """Whether the truth of any image is known."""
-        return bool((self.truth != UNKNOWN).any())
+        return bool(self.is_labelled.any())
 
     @property
     def patients(self) -> NDArray[Any] | None:
         """Patient of each image, (n,) of text; None where no image has one, so that images count as independent."""
-        column = self.frame["patient"]
-        return None if column.isna().all() else column.to_numpy(object)
+        return patients_of(self.frame)
 
     def digest(self) -> str:
         """Return the SHA-256 of all rows in their order; the same after a round trip through CSV or Parquet."""
         return hashlib.sha256(self.frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def patients_of(frame: pd.DataFrame) -> NDArray[Any] | None:
+    """Return the patient of each row, (n,) of text; None where no row has one."""
+    if "patient" not in frame or frame["patient"].isna().all():
+        return None
+    return frame["patient"].to_numpy(object)
 
 
 def output_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -174,15 +209,28 @@ def _failure_text(failure: tuple[str, str] | None) -> str:
     return "" if failure is None else f"{failure[0]} ({failure[1]})"
 
 
-def arranged(columns: Mapping[str, Any], n: int, classes: tuple[str, ...]) -> Predictions:
+def arranged(
+    columns: Mapping[str, Any], n: int, classes: tuple[str, ...], also: Sequence[str] = (), *, is_scored: bool = False
+) -> Predictions:
     """Put columns into the table's order and types; what is absent is unknown.
+
+    Args:
+        columns: By name, (n,) each.
+        n: Number of rows.
+        classes: In the order of the outputs.
+        also: Further columns to keep, as text, after the attributes.
+        is_scored: Whether the probabilities are mere scores.
 
     Raises:
         DataError: A truth is not one of the classes.
     """
-    numbers = [f"logit_{name}" for name in output_classes(classes)] + [f"probability_{name}" for name in classes]
     frame = pd.DataFrame({name: text_column(columns.get(name), n) for name in IDENTITY})
     frame["frame"] = np.asarray(columns["frame"], dtype=np.int64)
+    labels = [TRUTH + name for name in classes if TRUTH + name in columns]
+    for name in labels:
+        frame[name] = text_column(columns[name], n)
+    outputs = classes if labels else output_classes(classes)
+    numbers = [f"logit_{name}" for name in outputs] + [f"probability_{name}" for name in classes]
     for name in numbers:
         frame[name] = np.asarray(columns[name], dtype=np.float64)
     for name in OUTCOME:
@@ -190,11 +238,13 @@ def arranged(columns: Mapping[str, Any], n: int, classes: tuple[str, ...]) -> Pr
     for name in ATTRIBUTES:
         if name in columns:
             frame[name] = _age_column(columns[name]) if name == "age" else text_column(columns[name], n)
+    for name in also:
+        frame[name] = text_column(columns[name], n)
     strange = sorted(set(frame["truth"].dropna()) - set(classes))
     if strange:
         problem = f"the truth is no class of the network: {', '.join(map(repr, strange[:N_NAMES_SHOWN]))}"
         raise DataError(problem, hint=f"the classes are {', '.join(classes)}; leave the truth blank where unknown")
-    return Predictions(frame, classes)
+    return Predictions(frame, classes, is_scored)
 
 
 def text_column(values: Any, n: int) -> pd.Series[Any]:  # noqa: ANN401  any column, one text for all rows, or None
