@@ -19,7 +19,7 @@ from effmed import __version__
 from effmed.data.pixels import Preprocessing
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import Calibrator
-from effmed.evaluate.decisions import OperatingPoint
+from effmed.evaluate.decisions import OperatingPoint, Referral, SetRule
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.run import replacing, write_json, write_text
@@ -47,6 +47,8 @@ class BundleSheet(BaseModel):
     preprocessing: Preprocessing
     calibrator: Calibrator
     operating_points: tuple[OperatingPoint, ...]
+    sets: SetRule
+    referral: Referral
     fingerprint_digest: str
     weights_sha256: str
     best_epoch: int

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from effmed.apply.predict import join_files
+from effmed.apply.predict import join_images
 from effmed.data.audit import audit_manifest
 from effmed.data.cache import open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
@@ -26,8 +26,8 @@ from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import calibrate, fit_calibrator, probabilities
-from effmed.evaluate.decisions import OperatingPoint, choose_operating_point
-from effmed.evaluate.predictions import Scores, class_numbers, make_predictions, write_predictions
+from effmed.evaluate.decisions import choose_decisions
+from effmed.evaluate.predictions import Scores, class_numbers, make_predictions, patients_of, write_predictions
 from effmed.evaluate.render import write_report
 from effmed.evaluate.report import make_report
 from effmed.learn.bundle import (
@@ -279,7 +279,7 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
 def _scores(job: _Job, state: TrainingState, split: str) -> Scores:
     """Score one split: its images, or its files where the plan joins their frames."""
     logits = predict_logits(state.network, ordered_batches(job.images(split), job.plan), job.plan)
-    return join_files(Scores(job.manifest.in_split(split).frame, logits, {}), job.manifest, job.plan)
+    return join_images(Scores(job.manifest.in_split(split).frame, logits, {}), job.manifest, job.plan)
 
 
 def _make_sheet(job: _Job, state: TrainingState, val: Scores) -> BundleSheet:
@@ -288,16 +288,17 @@ def _make_sheet(job: _Job, state: TrainingState, val: Scores) -> BundleSheet:
     raw = val.logits.astype(np.float64)
     method = decided.calibration if decided.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
     calibrator = fit_calibrator(raw, truth, method=method, prior_shift=shift, fitted_on="val")
-    points: tuple[OperatingPoint, ...] = ()
-    if decided.task == "binary":
-        positive = probabilities(calibrate(calibrator, raw))[:, 1]
-        points = (choose_operating_point(truth, positive, decided.decision, class_name=decided.classes[1]),)
+    probability = probabilities(calibrate(calibrator, raw))
+    patients = patients_of(val.rows)
+    chosen = choose_decisions(probability, truth, patients, decided.decision, classes=decided.classes)
     return BundleSheet(
         plan=decided.model_dump(mode="json"),
         classes=decided.classes,
         preprocessing=decided.preprocessing,
         calibrator=calibrator,
-        operating_points=points,
+        operating_points=chosen.points,
+        sets=chosen.sets,
+        referral=chosen.referral,
         fingerprint_digest=job.fingerprint.manifest_digest,
         weights_sha256=weights_digest(state.network),
         best_epoch=state.best_epoch,

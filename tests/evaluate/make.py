@@ -7,6 +7,7 @@ from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
 from effmed.evaluate.decisions import OperatingPoint
 from effmed.evaluate.predictions import make_predictions
 from effmed.evaluate.report import ReportContext
+from effmed.recipe import DecisionSettings
 
 
 def calibrator(n_outputs=1, **changes):
@@ -24,9 +25,15 @@ def calibrator(n_outputs=1, **changes):
     return Calibrator(**(values | changes))
 
 
-def identity(n_outputs=1, reason=""):
+def identity(n_outputs=1, reason="", **changes):
     """Takes probabilities as they are."""
-    return calibrator(n_outputs, method="none", scale=1.0, bias=(0.0,) * n_outputs, fitted_on="", reason=reason)
+    as_is = {"method": "none", "scale": 1.0, "bias": (0.0,) * n_outputs, "fitted_on": "", "reason": reason}
+    return calibrator(n_outputs, **as_is, **changes)
+
+
+def decision(**changes):
+    """By which rules decisions are chosen."""
+    return DecisionSettings(**changes)
 
 
 def point(class_name="opacity", threshold=0.4, **changes):

@@ -43,12 +43,22 @@ def check_prevalence(prevalence: Floats, name: str) -> None:
         raise DataError(problem, hint="give one share per class, in the order of the classes")
 
 
-def prevalence_by_em(probability: NDArray[Any], source: Floats) -> Floats:
+def prevalence_by_em(
+    probability: NDArray[Any],
+    source: Floats,
+    *,
+    weights: NDArray[Any] | None = None,
+    tolerance: float = TOLERANCE,
+    start: Floats | None = None,
+) -> Floats:
     """Estimate the prevalences of unlabelled images by maximum likelihood.
 
     Args:
         probability: (n, class), calibrated at ``source``.
         source: (class,).
+        weights: (n,) how often each image counts; None for once.
+        tolerance: Largest change of a prevalence in the last step.
+        start: (class,) where to begin; None for ``source``.
 
     Returns:
         (class,), adding up to 1.
@@ -61,18 +71,24 @@ def prevalence_by_em(probability: NDArray[Any], source: Floats) -> Floats:
     """
     probability = check_probability(probability, len(probability))
     check_prevalence(source, "source")
-    prevalence = source
+    share = np.full(len(probability), 1 / len(probability)) if weights is None else weights / weights.sum()
+    prevalence = source if start is None else start
     for _ in range(MAX_STEPS):
         weighted = probability * (prevalence / source)
-        after = np.asarray((weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0))
-        if np.abs(after - prevalence).max() < TOLERANCE:
+        after = np.asarray(share @ (weighted / weighted.sum(axis=1, keepdims=True)))
+        if np.abs(after - prevalence).max() < tolerance:
             return after
         prevalence = after
     raise DataError("the prevalence does not converge", hint="state it instead of estimating it")
 
 
 def prevalence_by_confusion(
-    probability: NDArray[Any], source_probability: NDArray[Any], source_truth: NDArray[Any], *, hard: bool = False
+    probability: NDArray[Any],
+    source_probability: NDArray[Any],
+    source_truth: NDArray[Any],
+    *,
+    hard: bool = False,
+    weights: NDArray[Any] | None = None,
 ) -> Floats:
     """Estimate the prevalences of unlabelled images by inverting the confusion on labelled ones (BBSE).
 
@@ -81,6 +97,7 @@ def prevalence_by_confusion(
         source_probability: (m, class) of labelled images.
         source_truth: (m,) class numbers.
         hard: Whether decisions are counted (Rogan-Gladen) instead of probabilities averaged.
+        weights: (n,) how often each unlabelled image counts; None for once.
 
     Returns:
         (class,), adding up to 1; may lie outside 0 to 1 by chance.
@@ -98,7 +115,7 @@ def prevalence_by_confusion(
     confusion = source_votes.T @ members / members.sum(axis=0)  # column: true class, row: what it is taken for
     if np.linalg.cond(confusion) > 1 / np.finfo(np.float64).eps:
         raise DataError("the network does not tell the classes apart", hint="state the prevalence instead")
-    return np.asarray(np.linalg.solve(confusion, votes.mean(axis=0)))
+    return np.asarray(np.linalg.solve(confusion, np.average(votes, axis=0, weights=weights)))
 
 
 def _votes(probability: NDArray[Any], *, hard: bool) -> Floats:

@@ -179,3 +179,14 @@ def _mean_score(fraction: Floats, n: Integers, score: Literal["brier", "log"], f
         return float((n * terms).sum() / n.sum())
     logs = xlogy(fraction, forecast) + xlogy(1 - fraction, 1 - forecast)
     return float(-(n * logs).sum() / n.sum())
+
+
+def corp_estimates(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None) -> dict[str, Estimate]:
+    """Return the other two parts of the Brier score: ``discrimination_part`` and ``uncertainty``; without interval."""
+    parts = corp(truth, probability)
+    *_, counts = checked_probability(truth, probability, patients)
+    if parts is None:
+        return dict.fromkeys(("discrimination_part", "uncertainty"), not_estimable(absent_class(counts), counts))
+    note = "one part of three that add up to the Brier score: no interval"
+    values = {"discrimination_part": parts.discrimination, "uncertainty": parts.uncertainty}
+    return {name: estimated(value, None, "CORP, Brier", counts, note) for name, value in values.items()}

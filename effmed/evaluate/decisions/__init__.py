@@ -1,6 +1,7 @@
 """Where a probability becomes a decision, and what the decision is worth."""
 
-from effmed.evaluate.decisions.net_benefit import net_benefit, treat_all
+from effmed.evaluate.decisions.chosen import Decisions, choose_decisions
+from effmed.evaluate.decisions.net_benefit import gain_over_all, net_benefit, treat_all
 from effmed.evaluate.decisions.operating_point import OperatingPoint, choose_operating_point
 from effmed.evaluate.decisions.rates import (
     McNemar,
@@ -11,6 +12,7 @@ from effmed.evaluate.decisions.rates import (
     lr_negative,
     lr_positive,
     mcnemar,
+    mean_absolute_error,
     npv,
     npv_at_prevalence,
     ppv,
@@ -20,34 +22,44 @@ from effmed.evaluate.decisions.rates import (
     two_by_two,
 )
 from effmed.evaluate.decisions.sets import (
+    Referral,
     RiskCoverage,
     SetRule,
     choose_certainty,
+    choose_referral,
     coverage,
     fit_sets,
+    one_per_patient,
     prediction_sets,
     risk_coverage,
 )
 
 __all__ = [
+    "Decisions",
     "McNemar",
     "OperatingPoint",
+    "Referral",
     "RiskCoverage",
     "SetRule",
     "TwoByTwo",
     "accuracy",
     "balanced_accuracy",
     "choose_certainty",
+    "choose_decisions",
     "choose_operating_point",
+    "choose_referral",
     "coverage",
     "fit_sets",
+    "gain_over_all",
     "kappa_quadratic",
     "lr_negative",
     "lr_positive",
     "mcnemar",
+    "mean_absolute_error",
     "net_benefit",
     "npv",
     "npv_at_prevalence",
+    "one_per_patient",
     "ppv",
     "ppv_at_prevalence",
     "prediction_sets",

@@ -77,6 +77,27 @@ def treat_all(
     return net_benefit(truth, np.ones(len(truth)), thresholds, patients, prevalence=prevalence)
 
 
+def gain_over_all(
+    truth: NDArray[Any], probability: NDArray[Any], thresholds: Sequence[float], patients: Patients = None
+) -> tuple[Estimate, ...]:
+    """Return the net benefit less that of calling every image positive, with the interval of this difference.
+
+    Args:
+        truth: (n,) 0 or 1.
+        probability: (n,).
+        thresholds: Threshold probabilities, at least 0 and below 1.
+        patients: (n,) or None.
+    """
+    truth, probability, units, counts = checked_probability(truth, probability, patients)
+    if counts.n == 0:
+        return (not_estimable("there is no image", counts),) * len(thresholds)
+    results = []
+    for threshold in thresholds:
+        spared = (probability < threshold).astype(np.float64)  # the images that only treat-all calls
+        results.append(mean_estimate(-spared * np.where(truth == 1, 1.0, -odds(threshold)), counts, units))
+    return tuple(results)
+
+
 def _net_benefit(
     truth: Integers, called: Floats, cost: float, prevalence: float | None, basis: tuple[Units, Counts]
 ) -> Estimate:

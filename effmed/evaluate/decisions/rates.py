@@ -26,6 +26,7 @@ from effmed.evaluate.intervals import (
     check_truth,
     estimated,
     make_units,
+    mean_estimate,
     not_estimable,
     percentile_estimate,
     proportion,
@@ -105,6 +106,14 @@ def balanced_accuracy(truth: NDArray[Any], decision: NDArray[Any], patients: Pat
     half = t_quantile(units.count - 1) * math.sqrt(variance_of_total(influence, units))
     interval = max(0.0, value - half), min(1.0, value + half)
     return estimated(value, interval, f"influence, t({units.count - 1}), {classes.size} classes", counts)
+
+
+def mean_absolute_error(truth: NDArray[Any], decision: NDArray[Any], patients: Patients = None) -> Estimate:
+    """Return by how many grades decisions are off on average; class numbers (n,) are the grades."""
+    check_length(decision, len(truth), "decisions")
+    units = make_units(patients, len(truth))
+    off = np.abs(np.asarray(truth) - np.asarray(decision)).astype(np.float64)
+    return mean_estimate(off, Counts(len(truth), int((off == 0).sum()), units.n_patients), units)
 
 
 def lr_positive(truth: NDArray[Any], decision: NDArray[np.bool_], patients: Patients = None) -> Estimate:

@@ -18,6 +18,7 @@ from effmed.evaluate.intervals import (
     check_length,
     check_numbers,
     check_probability,
+    make_units,
     proportion,
 )
 
@@ -89,6 +90,20 @@ def fit_sets(
     )
 
 
+def one_per_patient(patients: Patients, n: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Return the number of one image of each patient, drawn at random: images of a patient are not exchangeable.
+
+    Args:
+        patients: (n,) or None, where every image is taken.
+        n: Number of images.
+        seed: Of the draw.
+    """
+    shuffled = np.random.default_rng(seed).permutation(n)
+    codes = make_units(patients, n).codes[shuffled]
+    _, first = np.unique(codes, return_index=True)
+    return np.sort(shuffled[first])
+
+
 def _limit(misfit: Floats, miss_fraction: float) -> float:
     rank = math.ceil((misfit.size + 1) * (1 - miss_fraction))
     return float(np.sort(misfit)[rank - 1]) if rank <= misfit.size else 1.0
@@ -132,6 +147,63 @@ def risk_coverage(truth: NDArray[Any], decision: NDArray[Any], certainty: NDArra
     ends = np.flatnonzero(np.diff(certainty[order], append=np.nan))
     wrong = np.cumsum(np.asarray(truth)[order] != np.asarray(decision)[order])[ends]
     return RiskCoverage(certainty[order][ends], (ends + 1) / len(truth), wrong / (ends + 1))
+
+
+class Referral(BaseModel):
+    """Below which certainty an image is referred to a person, and what chose it.
+
+    Attributes:
+        certainty: Least probability of the class decided for; None where every image is referred, because the share
+            of wrong decisions is too high at any certainty.
+        max_error_fraction: Share of wrong decisions among the decided images that was aimed at.
+        decided_fraction: Share of the images decided, on the data that chose it.
+        chosen_on: Name of the split.
+        n: Its images.
+        digest: SHA-256 of truths, decisions and certainties, in their order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    certainty: float | None
+    max_error_fraction: float
+    decided_fraction: float
+    chosen_on: str
+    n: int
+    digest: str
+
+
+def choose_referral(
+    truth: NDArray[Any],
+    decision: NDArray[Any],
+    certainty: NDArray[Any],
+    *,
+    max_error_fraction: float,
+    chosen_on: str = "val",
+) -> Referral:
+    """Choose the certainty above which decisions are wrong in at most the given share of images.
+
+    Args:
+        truth: (n,) class numbers.
+        decision: (n,) class numbers.
+        certainty: (n,) probability of the class decided for.
+        max_error_fraction: Above 0, below 1.
+        chosen_on: Name of the split, kept in the result.
+
+    Source:
+        Geifman and El-Yaniv, NeurIPS 2017, without their bound: the share on new images may be higher by chance.
+    """
+    curve = risk_coverage(truth, decision, certainty)
+    chosen = choose_certainty(curve, max_risk=max_error_fraction)
+    decided = 0.0 if chosen is None else float((np.asarray(certainty) >= chosen).mean())
+    what = (np.asarray(truth, dtype=np.int64), np.asarray(decision, dtype=np.int64), np.asarray(certainty))
+    return Referral(
+        certainty=chosen,
+        max_error_fraction=max_error_fraction,
+        decided_fraction=decided,
+        chosen_on=chosen_on,
+        n=len(truth),
+        digest=hashlib.sha256(b"".join(each.tobytes() for each in what)).hexdigest(),
+    )
 
 
 def choose_certainty(curve: RiskCoverage, *, max_risk: float) -> float | None:

@@ -1,0 +1,77 @@
+"""Everything that turns probabilities into decisions, chosen at once on one split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effmed.evaluate.decisions.operating_point import OperatingPoint, choose_operating_point
+from effmed.evaluate.decisions.sets import Referral, SetRule, choose_referral, fit_sets, one_per_patient
+
+if TYPE_CHECKING:
+    from effmed.evaluate.intervals import Floats, Integers, Patients
+    from effmed.recipe import DecisionSettings
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What decides.
+
+    Attributes:
+        points: The operating point of two classes; of more the largest probability decides, and there is none.
+        sets: Limits of prediction sets.
+        referral: Below which certainty an image is referred.
+    """
+
+    points: tuple[OperatingPoint, ...]
+    sets: SetRule
+    referral: Referral
+
+
+def choose_decisions(
+    probability: Floats,
+    truth: Integers,
+    patients: Patients,
+    settings: DecisionSettings,
+    *,
+    classes: tuple[str, ...],
+    chosen_on: str = "val",
+) -> Decisions:
+    """Choose operating point, prediction sets and referral on labelled images.
+
+    Prediction sets are promised for exchangeable images, so one image of each patient, drawn at random, sets them.
+
+    Args:
+        probability: (n, class) calibrated.
+        truth: (n,) class numbers.
+        patients: (n,) or None.
+        settings: By which rules.
+        classes: In the order of the outputs.
+        chosen_on: Name of the split.
+
+    Raises:
+        DataError: The rule of the operating point needs images of a class that has none.
+    """
+    points: tuple[OperatingPoint, ...] = ()
+    called = probability.argmax(axis=1)
+    if len(classes) == 2:
+        point = choose_operating_point(truth, probability[:, 1], settings, class_name=classes[1], chosen_on=chosen_on)
+        points, called = (point,), (probability[:, 1] >= point.threshold).astype(np.int64)
+    alone = one_per_patient(patients, truth.size)
+    sets = fit_sets(
+        truth[alone],
+        probability[alone],
+        miss_fraction=settings.miss_fraction,
+        by_class=settings.sets_by_class,
+        chosen_on=chosen_on,
+    )
+    referral = choose_referral(
+        truth,
+        called,
+        probability[np.arange(truth.size), called],
+        max_error_fraction=settings.max_error_fraction,
+        chosen_on=chosen_on,
+    )
+    return Decisions(points, sets, referral)
