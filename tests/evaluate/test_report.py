@@ -71,10 +71,11 @@ def test_same_table_gives_the_same_report(report):
     assert make_report(make.binary(), make.context(), FAST) == report
 
 
-def test_report_holds_no_patient_and_no_path(report):
-    text = report.model_dump_json(by_alias=True)
-    assert "PAT-" not in text
-    assert "secret" not in text
+def test_report_holds_no_patient_and_names_images_in_the_list_of_errors_alone(report):
+    assert "PAT-" not in report.model_dump_json(by_alias=True)
+    assert "secret/" in json.dumps(report.tables["worst_false_negatives"].rows)
+    silent = make_report(make.binary(), make.context(), FAST.model_copy(update={"n_worst": 0}))
+    assert "secret" not in silent.model_dump_json(by_alias=True)
 
 
 # ---------------------------------------------------------------- numbers
@@ -239,7 +240,8 @@ def test_flow_counts_every_image_once():
     table.frame.loc[7, "status"] = "refused"
     labelless = make.binary(n=40, label=labels)
     flow = rows(make_report(table, make.context(), FAST), "flow").set_index("step")["images"]
-    assert flow.tolist() == [40, 2, 1, 0, 37]
+    assert flow.tolist() == [40, 2, 2, 1, 0, 37]
+    assert flow["unreadable: bad"] == 2
     other = rows(make_report(labelless, make.context(), FAST), "flow").set_index("step")["images"]
     assert other.tolist() == [40, 0, 0, 1, 39]
 

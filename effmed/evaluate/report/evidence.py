@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import logit
 
 from effmed.errors import DataError
-from effmed.evaluate.calibrators import calibrate, probabilities
+from effmed.evaluate.calibrators import calibrate
 from effmed.evaluate.intervals import Estimate, Floats, Integers, Patients
+from effmed.evaluate.predictions import UNKNOWN, apply_policy
 from effmed.evaluate.predictions.reading import logits_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from effmed.evaluate.calibration import AgainstNull
     from effmed.evaluate.predictions import Predictions
     from effmed.evaluate.report.model import ReportContext, Stage
     from effmed.recipe import ReportSettings
@@ -27,25 +33,49 @@ class Evidence:
     """Readable images whose truth is known.
 
     Attributes:
-        truth: Class numbers, (n,).
+        predictions: The table's rows of these images.
+        truth: Class numbers, (n,); of several labels (n, class): 1, 0, or -1 where a label is not known.
         logits: Per stage, (n, outputs).
-        patients: (n,) or None.
-        classes: In the order of the outputs.
-        called: Number of the class that each image was decided to be, (n,); None without decisions.
-        settings: Replicates and seed.
+        called: Number of the class that each image was decided to be, (n,); of several labels (n, class) whether each
+            was called; None without decisions.
+        settings: Replicates, seed and policies.
     """
 
+    predictions: Predictions
     truth: Integers
-    logits: dict[Stage, Floats]
-    patients: Patients
-    classes: tuple[str, ...]
+    logits: Mapping[Stage, Floats]
     called: Integers | None
     settings: ReportSettings
 
     @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.predictions)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of the outputs."""
+        return self.predictions.classes
+
+    @cached_property
+    def patients(self) -> Patients:
+        """(n,) or None."""
+        return self.predictions.patients
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether labels do not exclude each other."""
+        return self.truth.ndim > 1
+
+    @property
     def is_binary(self) -> bool:
-        """Whether there are two classes, so that one is the event."""
-        return len(self.classes) == 2
+        """Whether there are two classes, of which one is the event."""
+        return len(self.classes) == 2 and not self.is_multilabel
+
+    @property
+    def has_events(self) -> bool:
+        """Whether each judged class is an event of its own, and not one of several that share the images."""
+        return self.is_binary or self.is_multilabel
 
     @property
     def judged(self) -> tuple[int, ...]:
@@ -57,17 +87,36 @@ class Evidence:
         """Whether the two stages differ."""
         return not np.array_equal(self.logits["raw"], self.logits["calibrated"])
 
+    @cached_property
+    def happened(self) -> Integers:
+        """Whether each class is true of each image, (n, class): 1, 0, or -1 where not known."""
+        return self.truth if self.is_multilabel else np.eye(len(self.classes), dtype=np.int64)[self.truth]
+
     def probability(self, stage: Stage) -> Floats:
         """(n, class)."""
-        return probabilities(self.logits[stage])
+        return self._probabilities[stage]
+
+    @cached_property
+    def _probabilities(self) -> dict[Stage, Floats]:
+        return {stage: self.predictions.to_probability(logits) for stage, logits in self.logits.items()}
 
     def against_rest(self, number: int, stage: Stage) -> OneClass:
-        """Return one class against the others."""
+        """Return one class against the others, on the images whose truth is known for it."""
+        logits = self.logits[stage]
+        log_odds = logits[:, number] if self.is_multilabel else _log_odds(logits, number)
+        truth = self.happened[:, number]
+        rows = np.flatnonzero(truth != UNKNOWN)
+        called = None
+        if self.called is not None:
+            called = self.called[rows, number] == 1 if self.is_multilabel else self.called[rows] == number
         return OneClass(
             self.classes[number],
-            (self.truth == number).astype(np.int64),
-            _log_odds(self.logits[stage], number),
-            self.probability(stage)[:, number],
+            rows,
+            truth[rows],
+            log_odds[rows],
+            self.probability(stage)[rows, number],
+            None if self.patients is None else self.patients[rows],
+            called,
         )
 
 
@@ -77,15 +126,21 @@ class OneClass:
 
     Attributes:
         name: Of the class.
+        rows: Which images of the evidence these are, (n,).
         truth: 1 where it is true, (n,).
         logits: Log odds of the class, (n,); infinite where a table's probability is exactly 0 or 1.
         probability: (n,).
+        patients: (n,) or None.
+        called: Whether each image was decided to be of the class, (n,); None without decisions.
     """
 
     name: str
+    rows: Integers
     truth: Integers
     logits: Floats
     probability: Floats
+    patients: Patients
+    called: NDArray[np.bool_] | None
 
     @property
     def ranking(self) -> Floats:
@@ -103,6 +158,7 @@ class Measured:
         stage: Raw or calibrated.
         estimate: Value and interval.
         null: Mean and 95 % quantile for a perfectly calibrated network; None where that makes no sense.
+        subgroup: Column and value; None for all images.
     """
 
     name: str
@@ -110,6 +166,12 @@ class Measured:
     stage: Stage
     estimate: Estimate
     null: tuple[float | None, float | None] = (None, None)
+    subgroup: tuple[str, str] | None = None
+
+
+def beside_null(name: str, class_name: str | None, stage: Stage, error: AgainstNull) -> Measured:
+    """Make a measured calibration error with the null band that belongs beside it."""
+    return Measured(name, class_name, stage, error.estimate, (error.null_mean, error.null_high))
 
 
 def make_evidence(predictions: Predictions, context: ReportContext, settings: ReportSettings) -> Evidence:
@@ -126,22 +188,30 @@ def make_evidence(predictions: Predictions, context: ReportContext, settings: Re
         )
         raise DataError(problem, hint="name the column of the true class: --set columns.truth=COLUMN")
     logits: dict[Stage, Floats] = {"raw": known.logits, "calibrated": _calibrated(known, context)}
-    return Evidence(known.truth, logits, known.patients, known.classes, _called(known, context), settings)
+    if known.is_multilabel:
+        truth = apply_policy(known.labels, uncertain=settings.uncertain, blank=settings.blank)
+    else:
+        truth = known.truth
+    return Evidence(known, truth, logits, _called(known, context), settings)
 
 
 def _calibrated(predictions: Predictions, context: ReportContext) -> Floats:
     """Return the logits behind the table's probabilities: exact from its logits, or else from the probabilities."""
     computed = calibrate(context.calibrator, predictions.logits)
-    if np.abs(probabilities(computed) - predictions.probability).max() <= SAME_PROBABILITY:
+    if np.abs(predictions.to_probability(computed) - predictions.probability).max() <= SAME_PROBABILITY:
         return computed
     if context.calibrator.method != "none":
         problem = "the table's probabilities are not those of the run's calibrator"
         raise DataError(problem, hint="predict these images again with this run, or use --predictions alone")
-    return logits_of(predictions.probability)
+    return logit(predictions.probability) if predictions.is_multilabel else logits_of(predictions.probability)
 
 
 def _called(predictions: Predictions, context: ReportContext) -> Integers | None:
     classes = predictions.classes
+    if predictions.is_scored:
+        return None
+    if predictions.is_multilabel:
+        return _called_labels(predictions, context)
     if len(classes) > 2:
         return np.asarray(predictions.probability.argmax(axis=1), dtype=np.int64)
     if context.operating_points:
@@ -152,6 +222,15 @@ def _called(predictions: Predictions, context: ReportContext) -> Integers | None
         positive = classes.index(point.class_name)
         return np.where(predictions.probability[:, positive] >= point.threshold, positive, 1 - positive)
     return _decided(predictions.frame["decision"].to_numpy(object), classes)
+
+
+def _called_labels(predictions: Predictions, context: ReportContext) -> Integers | None:
+    """Compare each label's probability with its own threshold; None unless every label has one."""
+    thresholds = {point.class_name: point.threshold for point in context.operating_points}
+    if not set(predictions.classes) <= set(thresholds):
+        return None
+    limits = np.array([thresholds[name] for name in predictions.classes])
+    return np.asarray(predictions.probability >= limits, dtype=np.int64)
 
 
 def _decided(decisions: NDArray[Any], classes: tuple[str, ...]) -> Integers | None:

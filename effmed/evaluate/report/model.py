@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from effmed.evaluate.calibrators import Calibrator
-from effmed.evaluate.decisions import OperatingPoint
+from effmed.evaluate.decisions import OperatingPoint, Referral, SetRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from effmed.evaluate.predictions import Predictions
+
+Level = Literal["image", "study", "patient"]
 Stage = Literal["raw", "calibrated"]
 Status = Literal["ok", "not_estimable", "suppressed"]
 
@@ -55,7 +58,7 @@ class Metric(Section):
 
     name: str
     class_name: str | None = Field(alias="class")
-    level: Literal["image", "study", "patient"] = "image"
+    level: Level = "image"
     stage: Stage
     subgroup: Subgroup | None = None
     value: float | None
@@ -87,7 +90,10 @@ class ReportData(Section):
         warnings: What to know before believing the numbers, one sentence each.
         variant: Of the network.
         split: Which images.
+        level: What one prediction is about.
+        level_rule: How the images of a study or patient became one prediction; empty for images.
         classes: In the order of the outputs; two classes are (negative, positive).
+        task: Two classes, more of which one is true, or several labels that do not exclude each other.
         n_images: Rows of the predictions table.
         n_patients: Patients among them; None where none is known.
         n_unreadable: Rows that could not be read.
@@ -101,6 +107,9 @@ class ReportData(Section):
         seed: Of bootstrap and null bands.
         calibrator: What made the calibrated probabilities.
         operating_points: Where probabilities became decisions; empty for more than two classes.
+        sets: What made prediction sets; None without.
+        referral: Below which certainty images are referred to a person; None without.
+        policies: What uncertain and blank labels counted as; empty where labels exclude each other.
         facts: What else is known about the network, for the reader.
     """
 
@@ -108,7 +117,10 @@ class ReportData(Section):
     warnings: list[str]
     variant: str
     split: str
+    level: Level
+    level_rule: str
     classes: list[str]
+    task: Literal["binary", "multiclass", "multilabel"]
     n_images: int
     n_patients: int | None
     n_unreadable: int
@@ -122,6 +134,9 @@ class ReportData(Section):
     seed: int
     calibrator: Calibrator
     operating_points: list[OperatingPoint]
+    sets: SetRule | None = None
+    referral: Referral | None = None
+    policies: dict[str, str]
     facts: dict[str, str]
 
 
@@ -144,6 +159,21 @@ class Report(Section):
 
 
 @dataclass(frozen=True)
+class FlowStep:
+    """What became of images and patients before the predictions table was made.
+
+    Attributes:
+        name: Of the step, such as ``in the data`` or ``training``.
+        n_images: Images.
+        n_patients: Patients; None where none is known.
+    """
+
+    name: str
+    n_images: int
+    n_patients: int | None
+
+
+@dataclass(frozen=True)
 class ReportContext:
     """What the predictions table itself does not say.
 
@@ -152,8 +182,15 @@ class ReportContext:
         variant: Of the network.
         split: Which images these are.
         calibrator: What made the table's probabilities from its logits; method ``none`` takes them as they are.
-        operating_points: At most one; without it the table's own decisions are judged, where it has any.
+        operating_points: At most one, or one per label; without it the table's own decisions are judged, where it has
+            any.
         facts: Shown in the report.
+        sets: What makes prediction sets; None for none.
+        referral: Below which certainty images are referred; None where nothing is.
+        level: What one prediction is about.
+        level_rule: How the images of a study or patient became one prediction; empty for images.
+        flow: What happened before the table was made.
+        val: Predictions on the images that calibrated the network, for estimates of the prevalence; None if unknown.
     """
 
     run: str
@@ -162,3 +199,9 @@ class ReportContext:
     calibrator: Calibrator
     operating_points: tuple[OperatingPoint, ...]
     facts: Mapping[str, str]
+    sets: SetRule | None = None
+    referral: Referral | None = None
+    level: Level = "image"
+    level_rule: str = ""
+    flow: tuple[FlowStep, ...] = ()
+    val: Predictions | None = None

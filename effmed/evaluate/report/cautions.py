@@ -1,0 +1,104 @@
+"""What to know before believing the numbers: too few images, doubtful origins, what was left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effmed.evaluate.calibration import FEW_EVENTS
+
+if TYPE_CHECKING:
+    from effmed.evaluate.decisions import OperatingPoint
+    from effmed.evaluate.report.evidence import Evidence, Measured
+    from effmed.evaluate.report.model import ReportContext
+
+FEW_IMAGES = 50  # of a class: below it no interval of a high AUROC holds its 95 % in every simulation
+HIGH_AUROC = 0.9  # likewise
+
+
+def count_text(n: int, word: str) -> str:
+    """Return a number with its noun: ``1 image``, ``2 images``, ``1,200 images``."""
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def cautions(evidence: Evidence, context: ReportContext, measured: list[Measured], n_rows: int) -> list[str]:
+    """Return one sentence for everything that a reader must know first."""
+    found = [*_size_cautions(evidence, measured)]
+    if evidence.predictions.is_scored:
+        found.append("These are scores, not probabilities: only how they rank images is judged.")
+    else:
+        found += _origin_cautions(evidence, context)
+    if evidence.patients is None:
+        found.append("No patients are given: images treated as independent, so intervals may be too narrow.")
+    left_out = n_rows - evidence.n
+    if left_out:
+        text = f"{left_out} of {count_text(n_rows, 'image')} left out, unreadable or of unknown truth: see the flow."
+        found.append(text)
+    return found
+
+
+def _size_cautions(evidence: Evidence, measured: list[Measured]) -> list[str]:
+    """Say where the images are too few for what is reported."""
+    n = (evidence.happened == 1).sum(axis=0)
+    found = [
+        f"No image of class {name!r} is among them: what depends on it is not estimable."
+        for name, count in zip(evidence.classes, n, strict=True)
+        if count == 0
+    ]
+    if evidence.is_multilabel:
+        n = np.minimum(n, (evidence.happened == 0).sum(axis=0))
+    if n.min() < FEW_EVENTS and n.max() > 0:
+        rarest = int(min(n[n > 0]))
+        name = evidence.classes[n.tolist().index(rarest)]
+        text = f"Few events: {count_text(rarest, 'image')} of class {name!r}, fewer than {FEW_EVENTS}: "
+        found.append(text + "calibration estimates imprecise (Snell 2021).")
+    return found + _few_cases(measured)
+
+
+def _few_cases(measured: list[Measured]) -> list[str]:
+    """Name the classes whose AUROC is too high, from too few images, for its reported interval to be trusted."""
+    whole = [each for each in measured if each.name == "auroc" and each.subgroup is None]
+    high = [each for each in whole if each.estimate.low is not None]
+    few = [
+        repr(each.class_name)
+        for each in high
+        if (each.estimate.value or 0) >= HIGH_AUROC
+        and min(each.estimate.n_events, each.estimate.n - each.estimate.n_events) < FEW_IMAGES
+    ]
+    if not few:
+        return []
+    basis = f"for {', '.join(few)} rests on fewer than {FEW_IMAGES} images of a class"
+    return [f"Few cases: an AUROC of {HIGH_AUROC} or more {basis}: read the outermost limits beside its interval."]
+
+
+def _origin_cautions(evidence: Evidence, context: ReportContext) -> list[str]:
+    """Say where independence, calibration or decisions are not what a reader would take for granted."""
+    calibrator, points = context.calibrator, context.operating_points
+    found = []
+    if calibrator.method == "none":
+        found.append(f"No calibration was fitted{': ' + calibrator.reason if calibrator.reason else ''}.")
+    elif calibrator.reason:
+        found.append(f"Calibration is less than wished: {calibrator.reason}.")
+    if calibrator.fitted_on == context.split:
+        found.append(f"The calibrator was fitted on these images ({context.split}): calibration looks too good.")
+    if evidence.has_events and (evidence.called is None or not points):
+        found.append(_no_point_text(evidence))
+    found += [text for point in points for text in _point_cautions(point, context.split)]
+    return found
+
+
+def _no_point_text(evidence: Evidence) -> str:
+    if evidence.called is None:
+        given = "Not every label has an operating point" if evidence.is_multilabel else "No operating point was given"
+        return f"{given}: sensitivity, specificity and predictive values are not reported."
+    return "The decisions are the table's own; the threshold behind them is not known here."
+
+
+def _point_cautions(point: OperatingPoint, split: str) -> list[str]:
+    found = []
+    if point.exploratory:
+        found.append(f"Exploratory: the threshold's rule ({point.rule}) makes the most of {point.chosen_on}.")
+    if point.chosen_on == split:
+        found.append(f"The operating point was chosen on these images ({split}): its rates look too good.")
+    return found
