@@ -74,7 +74,7 @@ def fit_logistic(
 
 
 def _logistic_loss(predictor: Floats, target: Floats, weights: Floats | float) -> float:
-    return float(-(weights * (target * log_expit(predictor) + (1 - target) * log_expit(-predictor))).sum())
+    return float((weights * ((1 - target) * predictor - log_expit(predictor))).sum())  # ln s(-x) = ln s(x) - x
 
 
 def sandwich(fit: LogisticFit, design: Floats, target: Floats, units: Units) -> Floats:

@@ -218,7 +218,8 @@ def auroc_covariance(first: Placements, second: Placements, truth: Integers, uni
 
 def patients_per_class(truth: Integers, units: Units) -> tuple[int, int]:
     """Return how many units have a positive, and how many have a negative image."""
-    return np.unique(units.codes[truth == 1]).size, np.unique(units.codes[truth == 0]).size
+    with_positive, with_negative = (np.bincount(units.codes[truth == value]) for value in (1, 0))
+    return int(np.count_nonzero(with_positive)), int(np.count_nonzero(with_negative))
 
 
 def logit_t_interval(value: float, se: float, df: float) -> Interval:
