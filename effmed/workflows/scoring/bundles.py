@@ -1,80 +1,29 @@
-"""``effmed predict`` and ``effmed evaluate``: a bundle meets images."""
+"""What every command does with a bundle: find it, read images for it, score them, and say what it is."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effmed.apply.predict import predict_images
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import read_manifest
-from effmed.data.scan import scan
 from effmed.errors import BundleError, DataError, RecipeError
-from effmed.evaluate.predictions import read_predictions, write_predictions
-from effmed.evaluate.report import Report, ReportContext, make_report
-from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_bundle, read_sheet
+from effmed.evaluate.report import ReportContext
+from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_sheet
 from effmed.learn.plan import Plan
-from effmed.run import Run, check_writable, newest_run, open_run
+from effmed.run import Run, newest_run, open_run
 from effmed.workflows.talk import Talk, progress_of
-from effmed.workflows.values import Scored
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from effmed.data.records import Manifest
     from effmed.evaluate.predictions import Predictions
-    from effmed.recipe import DataSettings, Recipe
+    from effmed.recipe import DataSettings
 
-SUFFIXES = (".csv", ".parquet")
 N_SHOWN = 10
-UNTOLD = "cannot be told"
-NOT_A_TEST = "if they are the same people, this is no test"
-
-
-def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk) -> Scored:
-    """Score a folder; see ``effmed.workflows.predict``."""
-    if out.suffix not in SUFFIXES:
-        raise RecipeError(
-            f"--out {out} is neither a .csv nor a .parquet file", hint=f"for example --out {out.stem}.csv"
-        )
-    check_writable(out.parent)
-    tell_of_ids(recipe.data, talk)
-    bundle, settings = _with_frames(read_bundle(_bundle_folder(run, talk)), recipe.data)
-    reading = progress_of(talk, "reading headers")
-    table = _score(bundle, scan(data, None, settings, labelled=False, on_progress=reading), talk)
-    write_predictions(table, out)
-    counts = table.frame["status"].value_counts().to_dict()
-    return Scored(
-        n_ok=counts.get("ok", 0),
-        n_unreadable=counts.get("unreadable", 0),
-        n_refused=counts.get("refused", 0),
-        out=str(out),
-    )
-
-
-def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk) -> Report:
-    """Report on a run's own test split or on other labelled images; see ``effmed.workflows.evaluate``."""
-    if data is None:
-        chosen = open_run(run) if run is not None else newest_run()
-        talk.say(f"run {chosen.folder}")
-        return make_report(
-            read_predictions(chosen.predictions("test"), recipe.columns), run_context(chosen), recipe.report
-        )
-    folder = _bundle_folder(run, talk)
-    bundle, settings = _with_frames(read_bundle(folder), recipe.data)
-    tell_of_ids(settings, talk)
-    manifest = scan(data, labels, settings, on_progress=progress_of(talk, "reading headers"))
-    _check_classes(manifest, bundle)
-    table = _score(bundle, manifest, talk)
-    context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
-    n_known = _known_patients(Run(folder.parent), manifest, recipe.data, talk)
-    if n_known:
-        talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
-    facts = {
-        **context.facts,
-        "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
-    }
-    return make_report(table, replace(context, facts=facts), recipe.report)
 
 
 def run_context(run: Run) -> ReportContext:
@@ -121,7 +70,7 @@ def _frames_text(plan: Plan) -> str:
     return {"all": joined, "error": "files of several frames are refused"}.get(plan.frames, f"{plan.frames} of a file")
 
 
-def _with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSettings]:
+def with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSettings]:
     """Let the bundle say what files of several frames mean; where it refuses them, the recipe may say it.
 
     Raises:
@@ -139,7 +88,7 @@ def _with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSe
     return bundle, settings.model_copy(update=decided)
 
 
-def _bundle_folder(run: Path | None, talk: Talk) -> Path:
+def bundle_folder(run: Path | None, talk: Talk) -> Path:
     """A run folder, a bundle folder, or the newest complete run."""
     if run is None:
         chosen = newest_run()
@@ -154,7 +103,7 @@ def tell_of_ids(settings: DataSettings, talk: Talk) -> None:
         talk.warn("data.keep_ids = true: manifest and predictions hold patient and study ids as they are; do not share")
 
 
-def _known_patients(run: Run, manifest: Manifest, settings: DataSettings, talk: Talk) -> int | None:
+def known_patients(run: Run, manifest: Manifest, settings: DataSettings, talk: Talk) -> int | None:
     """Count patients whose id stands in the run's train or val split; None where that cannot be told."""
     if not run.manifest.is_file():
         return None
@@ -167,14 +116,16 @@ def _known_patients(run: Run, manifest: Manifest, settings: DataSettings, talk: 
     return int(manifest.frame.loc[manifest.frame["patient"].isin(seen), "patient"].nunique())
 
 
-def _check_classes(manifest: Manifest, bundle: Bundle) -> None:
+def check_classes(manifest: Manifest, bundle: Bundle) -> None:
+    """Raise ``BundleError`` where the labels name a class that the bundle does not know."""
     unknown = sorted(set(manifest.classes) - set(bundle.sheet.classes))
     if unknown:
         problem = f"the labels name classes that the bundle does not know: {', '.join(unknown[:N_SHOWN])}"
         raise BundleError(problem, hint=f"rename them to the bundle's: {', '.join(bundle.sheet.classes)}")
 
 
-def _score(bundle: Bundle, manifest: Manifest, talk: Talk) -> Predictions:
+def score(bundle: Bundle, manifest: Manifest, talk: Talk) -> Predictions:
+    """Score every image of a manifest; ``DataError`` where it holds none."""
     if len(manifest) == 0 and not manifest.unreadable:
         problem = f"no image below {manifest.root}"
         raise DataError(problem, hint="name a folder that holds DICOM, PNG, JPEG, TIFF or BMP files")

@@ -1,0 +1,42 @@
+"""``effmed predict``: every image of a folder into one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effmed.data.scan import scan
+from effmed.errors import RecipeError
+from effmed.evaluate.predictions import write_predictions
+from effmed.learn.bundle import read_bundle
+from effmed.run import check_writable
+from effmed.workflows.scoring.bundles import bundle_folder, score, tell_of_ids, with_frames
+from effmed.workflows.talk import Talk, progress_of
+from effmed.workflows.values import Scored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effmed.recipe import Recipe
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk) -> Scored:
+    """Score a folder; see ``effmed.workflows.predict``."""
+    if out.suffix not in SUFFIXES:
+        raise RecipeError(
+            f"--out {out} is neither a .csv nor a .parquet file", hint=f"for example --out {out.stem}.csv"
+        )
+    check_writable(out.parent)
+    tell_of_ids(recipe.data, talk)
+    bundle, settings = with_frames(read_bundle(bundle_folder(run, talk)), recipe.data)
+    reading = progress_of(talk, "reading headers")
+    table = score(bundle, scan(data, None, settings, labelled=False, on_progress=reading), talk)
+    write_predictions(table, out)
+    counts = table.frame["status"].value_counts().to_dict()
+    return Scored(
+        n_ok=counts.get("ok", 0),
+        n_unreadable=counts.get("unreadable", 0),
+        n_refused=counts.get("refused", 0),
+        out=str(out),
+    )
