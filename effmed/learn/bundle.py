@@ -157,6 +157,8 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
         if point
         else "the class with the largest probability"
     )
+    fitted_on = sheet.calibrator.fitted_on
+    calibration = sheet.calibrator.text + (f", fitted on {fitted_on}" if fitted_on else "")
     return f"""# {plan.variant} for {" / ".join(sheet.classes)}
 
 A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px images, made with effmed {sheet.effmed}.
@@ -168,7 +170,7 @@ A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px ima
 | starting weights | {plan.weights} {f"({plan.weights_licence})" if plan.weights_licence else ""} |
 | patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
 | best epoch | {sheet.best_epoch} |
-| calibration | {sheet.calibrator.method}, fitted on {sheet.calibrator.fitted_on} |
+| calibration | {calibration} |
 | decision | {decision} |
 {rows}
 

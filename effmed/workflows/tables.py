@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effmed.evaluate.calibrators import Calibrator
+from effmed.evaluate.calibrators import identity_calibrator
 from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.render import write_report
 from effmed.evaluate.report import Report, ReportContext, make_report
@@ -33,17 +33,7 @@ __all__ = ["evaluate_table", "headline", "write_report"]
 def evaluate_table(table: Path, recipe: Recipe) -> Report:
     """Report on predictions that any program wrote; see ``effmed.workflows.evaluate_table``."""
     predictions = read_predictions(table, recipe.columns)
-    n_outputs = predictions.logits.shape[1]
-    as_given = Calibrator(
-        method="none",
-        scale=1.0,
-        bias=(0.0,) * n_outputs,
-        prior_shift=(0.0,) * n_outputs,
-        fitted_on="",
-        n=0,
-        n_events=0,
-        reason="the table's probabilities are taken as they are",
-    )
+    as_given = identity_calibrator(predictions.logits.shape[1], "the table's probabilities are taken as they are")
     context = ReportContext(
         run=table.stem,
         variant="unknown",

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
+from effmed.evaluate.calibrators import Affine, Calibrator, calibrate, identity_calibrator, probabilities
 from effmed.evaluate.decisions import OperatingPoint
 from effmed.evaluate.predictions import make_predictions
 from effmed.evaluate.report import ReportContext
@@ -14,12 +14,12 @@ def calibrator(n_outputs=1, **changes):
     """Platt's for two classes, bias-corrected temperature for more; fitted on val."""
     values = {
         "method": "platt" if n_outputs == 1 else "bias-corrected-temperature",
-        "scale": 0.7,
-        "bias": (0.2,) * n_outputs,
+        "maps": (Affine(scale=(0.7,) * n_outputs, bias=(0.2,) * n_outputs),),
         "prior_shift": (0.0,) * n_outputs,
         "fitted_on": "val",
         "n": 120,
         "n_events": 40,
+        "prevalence": (0.5, 0.5) if n_outputs == 1 else (1 / n_outputs,) * n_outputs,
         "reason": "",
     }
     return Calibrator(**(values | changes))
@@ -27,8 +27,7 @@ def calibrator(n_outputs=1, **changes):
 
 def identity(n_outputs=1, reason="", **changes):
     """Takes probabilities as they are."""
-    as_is = {"method": "none", "scale": 1.0, "bias": (0.0,) * n_outputs, "fitted_on": "", "reason": reason}
-    return calibrator(n_outputs, **as_is, **changes)
+    return identity_calibrator(n_outputs, reason).model_copy(update=changes)
 
 
 def decision(**changes):

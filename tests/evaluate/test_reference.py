@@ -16,6 +16,8 @@ import pytest
 from scipy.special import expit, logit, softmax
 
 from effmed.evaluate import calibration, calibrators, decisions, discrimination
+from effmed.evaluate.calibrators.ranks import fit_isotonic
+from effmed.evaluate.calibrators.sigmoid import fit_platt
 from effmed.evaluate.discrimination.auroc import auroc_covariance, newcombe_interval, patients_per_class, place
 from effmed.evaluate.intervals import bootstrap, bootstrap_totals, clopper_pearson_interval, make_units, t_quantile
 
@@ -27,6 +29,8 @@ EXPECTED = json.loads((VECTORS / "expected.json").read_text(encoding="utf-8"))
 R, PY = EXPECTED["r"], EXPECTED["py"]
 
 EXACT, CLOSE, FITTED, BOOTSTRAP_LIMIT = 1e-10, 1e-8, 1e-6, 0.005
+NETCAL_TOLERANCE = 2e-5  # its optimiser stops early: 5e-6 of a temperature of 2, 7e-6 of 2.5
+BETACAL_TOLERANCE, SKLEARN_TOLERANCE = 1e-3, 1e-5  # likewise of the parameters of scikit-learn's logistic regression
 CORP_TOLERANCE, SMECE_TOLERANCE, TEMPERATURE_TOLERANCE, RMS_TOLERANCE = 1e-9, 1e-3, 1e-5, 1e-5
 NET_BENEFIT_PREVALENCE = 0.05
 SINGLE_FILES = ("n40_ties", "n500_imb", "n5000")
@@ -543,23 +547,44 @@ def argmax_references(y: np.ndarray, decided: np.ndarray, expected: dict[str, An
 
 
 def multiclass_calibrator_references(y: np.ndarray, logits: np.ndarray, expected: Any) -> Iterator[Reference]:
+    temperature, bias_corrected = expected["temperature"], expected["bias_corrected_temperature_lbfgs"]
     for method, key, want in (
-        ("temperature", "T_torch_lbfgs", expected["temperature"]),
-        ("temperature", "T_sklearn", expected["temperature"]),
-        ("bias-corrected-temperature", "T", expected["bias_corrected_temperature_lbfgs"]),
+        ("temperature", "T_torch_lbfgs", temperature),
+        ("temperature", "T_sklearn", temperature),
+        ("temperature", "T_netcal", temperature),
+        ("bias-corrected-temperature", "T", bias_corrected),
     ):
         fitted = cache(lambda method=method: _fit(*multiclass("cal"), method))
+        tolerance = NETCAL_TOLERANCE if key == "T_netcal" else TEMPERATURE_TOLERANCE
         label = f"multiclass/{method} {key}"
-        yield Reference(label, lambda f=fitted: 1 / f().scale, want[key], TEMPERATURE_TOLERANCE)
-        loss = want["after"]["test_log_loss"]
-        yield Reference(
-            f"{label} log loss",
-            lambda f=fitted: calibration.multiclass_log_loss(y, calibrators.calibrate(f(), logits)).value,
-            loss,
-            FITTED,
-        )
+        yield Reference(label, lambda f=fitted: 1 / only_map(f()).scale[0], want[key], tolerance)
+    for method, want, before in (
+        ("temperature", temperature, temperature["cal_nll_lbfgs"]),
+        ("bias-corrected-temperature", bias_corrected, bias_corrected["cal_nll"]),
+        ("vector", expected["vector_scaling_lbfgs"], expected["vector_scaling_lbfgs"]["cal_nll"]),
+    ):
+        fitted = cache(lambda method=method: _fit(*multiclass("cal"), method))
+        label, after = f"multiclass/{method}", want["after"]
+        yield Reference(f"{label} cal log loss", lambda f=fitted: _log_loss(f(), *multiclass("cal")), before, FITTED)
+        loss = after["test_log_loss"]
+        yield Reference(f"{label} log loss", lambda f=fitted: _log_loss(f(), y, logits), loss, FITTED)
         if "bias_centered" in want:
-            yield Reference(f"{label} bias", lambda f=fitted: f().bias, want["bias_centered"], TEMPERATURE_TOLERANCE)
+            bias = want["bias_centered"]
+            yield Reference(f"{label} bias", lambda f=fitted: only_map(f()).bias, bias, TEMPERATURE_TOLERANCE)
+    weights = expected["vector_scaling_lbfgs"]["w"]
+    vector = cache(lambda: only_map(_fit(*multiclass("cal"), "vector")))
+    yield Reference("multiclass/vector scale", lambda: vector().scale, weights, TEMPERATURE_TOLERANCE)
+
+
+def only_map(calibrator: calibrators.Calibrator) -> Any:
+    """The one map of a calibrator that was just fitted."""
+    (only,) = calibrator.maps
+    return only
+
+
+def _log_loss(calibrator: calibrators.Calibrator, y: np.ndarray, logits: np.ndarray) -> float:
+    calibrated = calibrators.calibrate(calibrator, logits)
+    return calibration.multiclass_log_loss(y, calibrated).value
 
 
 def conformal_references(y: np.ndarray, logits: np.ndarray, expected: Any) -> Iterator[Reference]:
@@ -634,37 +659,104 @@ def binary(split: str) -> tuple[np.ndarray, np.ndarray]:
     return part.y.to_numpy(), part[["logit_a"]].to_numpy()
 
 
+def _from_probability(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Truths and logits of the probabilities as they stand in the table, from which the curves were fitted."""
+    frame = table("n5000")
+    part = frame[frame.split == split]
+    return part.y.to_numpy(), logit(part[["p_a"]].to_numpy())
+
+
 def binary_calibrator_references() -> Iterator[Reference]:
     expected = PY["n5000"]["calibrators"]
-    y, logits = binary("test")
-    for method, key in (
-        ("none", "none"),
-        ("platt", "platt_glm_plain_targets"),
-        ("temperature", "temperature_torch_lbfgs"),
-        ("temperature", "temperature_sklearn"),
+    for key, method, tolerance in (
+        ("none", "none", FITTED),
+        ("platt_glm_plain_targets", "platt", FITTED),
+        ("platt_sklearn_smoothed_targets", "smoothed", SKLEARN_TOLERANCE),
+        ("beta_am_betacal", "platt", BETACAL_TOLERANCE),  # beta with a = b is Platt
+        ("temperature_torch_lbfgs", "temperature", FITTED),
+        ("temperature_sklearn", "temperature", FITTED),
+        ("temperature_netcal", "temperature", NETCAL_TOLERANCE),
+        ("intercept_only_glm", "intercept", FITTED),
+        ("beta_abm_glm", "beta", FITTED),
+        ("beta_abm_betacal", "beta", BETACAL_TOLERANCE),
     ):
-        fitted = cache(lambda method=method: _fit(*binary("cal"), method))
-        p = cache(lambda f=fitted: calibrators.probabilities(calibrators.calibrate(f(), logits))[:, 1])
-        want = expected[key]
-        yield Reference(f"n5000/{key} first 5", lambda p=p: p()[:5], want["first5"], FITTED)
-        yield Reference(f"n5000/{key} brier", lambda p=p: calibration.brier(y, p()).value, want["brier"], FITTED)
-        yield Reference(
-            f"n5000/{key} log loss",
-            lambda f=fitted: calibration.log_loss(y, calibrators.calibrate(f(), logits)[:, 0]).value,
-            want["log_loss"],
-            FITTED,
-        )
-        yield Reference(f"n5000/{key} auroc", lambda p=p: discrimination.auroc(y, p()).value, want["auc"], EXACT)
+        rows = _from_probability if method == "beta" else binary
+        fitted = cache(lambda m=method, rows=rows: _fit_smoothed() if m == "smoothed" else _fit(*rows("cal"), m))
+        yield from calibrated_references(f"n5000/{key}", fitted, rows("test"), expected[key], tolerance)
     for key in ("temperature_torch_lbfgs", "temperature_sklearn", "temperature_statsmodels_glm_no_intercept"):
-        yield Reference(
-            f"n5000/{key}",
-            lambda: 1 / _fit(*binary("cal"), "temperature").scale,
-            expected[key]["T"],
-            TEMPERATURE_TOLERANCE,
-        )
-    platt = expected["platt_glm_plain_targets"]
-    yield Reference("n5000/platt a", lambda: _fit(*binary("cal"), "platt").scale, platt["a"], CLOSE)
-    yield Reference("n5000/platt b", lambda: _fit(*binary("cal"), "platt").bias[0], platt["b"], CLOSE)
+        temperature = cache(lambda: 1 / only_map(_fit(*binary("cal"), "temperature")).scale[0])
+        yield Reference(f"n5000/{key}", temperature, expected[key]["T"], TEMPERATURE_TOLERANCE)
+    yield Reference("n5000/temperature_netcal", temperature, expected["temperature_netcal"]["T"], NETCAL_TOLERANCE)
+    yield from parameter_references(expected)
+    yield from isotonic_references(expected["isotonic_sklearn"])
+    yield from venn_abers_references(expected["venn_abers_cal400"])
+
+
+def _fit_smoothed() -> calibrators.Calibrator:
+    y, logits = binary("cal")
+    return _with(fit_platt(logits, y, smoothed=True))
+
+
+def _with(fitted: Any) -> calibrators.Calibrator:
+    return calibrators.identity_calibrator(1, "").model_copy(update={"maps": (fitted,)})
+
+
+def calibrated_references(
+    label: str, fitted: Any, rows: tuple[np.ndarray, np.ndarray], want: dict[str, Any], tolerance: float
+) -> Iterator[Reference]:
+    y, logits = rows
+    p = cache(lambda: calibrators.probabilities(calibrators.calibrate(fitted(), logits))[:, 1])
+    yield Reference(f"{label} first 5", lambda: p()[:5], want["first5"], tolerance)
+    yield Reference(f"{label} brier", lambda: calibration.brier(y, p()).value, want["brier"], tolerance)
+    loss = cache(lambda: calibration.log_loss(y, calibrators.calibrate(fitted(), logits)[:, 0]).value)
+    yield Reference(f"{label} log loss", loss, want["log_loss"], tolerance)
+    yield Reference(f"{label} auroc", lambda: discrimination.auroc(y, p()).value, want["auc"], min(tolerance, FITTED))
+
+
+def parameter_references(expected: dict[str, Any]) -> Iterator[Reference]:
+    platt, smoothed = expected["platt_glm_plain_targets"], expected["platt_sklearn_smoothed_targets"]
+    line = cache(lambda: only_map(_fit(*binary("cal"), "platt")))
+    yield Reference("n5000/platt a", lambda: line().scale, [platt["a"]], CLOSE)
+    yield Reference("n5000/platt b", lambda: line().bias, [platt["b"]], CLOSE)
+    drawn = cache(lambda: only_map(_fit_smoothed()))
+    yield Reference("n5000/platt smoothed a", lambda: drawn().scale, [smoothed["a"]], SKLEARN_TOLERANCE)
+    yield Reference("n5000/platt smoothed b", lambda: drawn().bias, [smoothed["b"]], SKLEARN_TOLERANCE)
+    constant = expected["intercept_only_glm"]["b"]
+    yield Reference("n5000/intercept b", lambda: only_map(_fit(*binary("cal"), "intercept")).bias, [constant], CLOSE)
+    beta = cache(lambda: only_map(_fit(*_from_probability("cal"), "beta")))
+    for name in "abc":
+        yield Reference(f"n5000/beta {name}", lambda n=name: getattr(beta(), n), expected["beta_abm_glm"][name], CLOSE)
+    slopes = expected["beta_abm_betacal"]["map"][:2]
+    yield Reference("n5000/betacal", lambda: [beta().a, beta().b], slopes, BETACAL_TOLERANCE)
+
+
+def isotonic_references(want: dict[str, Any]) -> Iterator[Reference]:
+    y, logits = _from_probability("test")
+
+    @cache
+    def p() -> np.ndarray:
+        cal_y, cal_logits = _from_probability("cal")
+        unclipped = fit_isotonic(cal_logits, cal_y).model_copy(update={"clip": 0.0})
+        with np.errstate(divide="ignore"):
+            return calibrators.probabilities(calibrators.calibrate(_with(unclipped), logits))[:, 1]
+
+    yield Reference("n5000/isotonic first 5", lambda: p()[:5], want["first5"], EXACT)
+    yield Reference("n5000/isotonic brier", lambda: calibration.brier(y, p()).value, want["brier"], EXACT)
+    yield Reference("n5000/isotonic auroc", lambda: discrimination.auroc(y, p()).value, want["auc"], EXACT)
+    yield Reference("n5000/isotonic 0 or 1", lambda: ((p() == 0) | (p() == 1)).sum(), want["n_test_at_0_or_1"], 0)
+
+
+def venn_abers_references(want: dict[str, Any]) -> Iterator[Reference]:
+    y, logits = (each[:400] for each in _from_probability("cal"))
+    _, test_logits = _from_probability("test")
+    fitted = cache(lambda: _fit(y, logits, "venn-abers"))
+    pair = cache(lambda: calibrators.probability_interval(fitted(), test_logits))
+    p = cache(lambda: calibrators.probabilities(calibrators.calibrate(fitted(), test_logits))[:, 1])
+    yield Reference("n5000/venn-abers p", lambda: p()[:5], want["p_first5"], EXACT)
+    for column, name in enumerate(("p0", "p1")):
+        for n, key in ((5, f"{name}_first5"), (25, f"{name}_first25_bruteforce_isotonic")):
+            low_high = cache(lambda c=column, n=n: pair()[:n, c])
+            yield Reference(f"n5000/venn-abers {key}", low_high, want[key], EXACT)
 
 
 def prior_shift_references() -> Iterator[Reference]:

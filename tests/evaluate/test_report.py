@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from effmed.errors import DataError
 from effmed.evaluate import calibration, decisions, discrimination
+from effmed.evaluate.calibrators import Affine
 from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Metric, Report, make_report
 from effmed.recipe import ColumnSettings, ReportSettings
@@ -186,7 +187,9 @@ def test_own_table_without_its_calibrator_is_judged_by_its_probabilities(report)
 
 def test_probabilities_of_another_calibrator_are_refused():
     with pytest.raises(DataError, match="calibrator"):
-        make_report(make.binary(), make.context(calibrator=make.calibrator(scale=3.0)), FAST)
+        make_report(
+            make.binary(), make.context(calibrator=make.calibrator(maps=(Affine(scale=(3.0,), bias=(0.0,)),))), FAST
+        )
 
 
 # ---------------------------------------------------------------- decisions

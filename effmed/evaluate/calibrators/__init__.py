@@ -1,0 +1,30 @@
+"""Calibrators: how logits become probabilities that mean what they say; fitted on val, applied everywhere."""
+
+from effmed.evaluate.calibrators.fitting import fit_calibrator
+from effmed.evaluate.calibrators.maps import Affine, Beta, Each, Map, Steps, VennAbers
+from effmed.evaluate.calibrators.model import (
+    Calibrator,
+    calibrate,
+    identity_calibrator,
+    join_calibrators,
+    probabilities,
+    probability_interval,
+)
+from effmed.evaluate.calibrators.moving import shift_prevalence
+
+__all__ = [
+    "Affine",
+    "Beta",
+    "Calibrator",
+    "Each",
+    "Map",
+    "Steps",
+    "VennAbers",
+    "calibrate",
+    "fit_calibrator",
+    "identity_calibrator",
+    "join_calibrators",
+    "probabilities",
+    "probability_interval",
+    "shift_prevalence",
+]
