@@ -316,10 +316,9 @@ def test_the_prevalence_is_found_without_truths_and_repairs_calibration(method):
 
 def test_an_estimate_without_what_it_needs_is_refused():
     with pytest.raises(DataError, match="calibrated for is not known"):
-        make_report(make.binary(), make.context(), settings(prevalence_estimate="em"))
-    context = make.context(calibrator=make.calibrator(prevalence=(0.6, 0.4)))
+        judged(make.binary(point=None), settings(prevalence_estimate="em"))
     with pytest.raises(DataError, match="BBSE needs"):
-        make_report(make.binary(), context, settings(prevalence_estimate="bbse"))
+        make_report(make.binary(), make.context(), settings(prevalence_estimate="bbse"))
 
 
 # ---------------------------------------------------------------- errors, flow, grades

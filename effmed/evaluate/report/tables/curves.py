@@ -126,7 +126,8 @@ def _net_benefit(one: OneClass, evidence: Evidence) -> pd.DataFrame:
     if prevalence is None:
         return frame
     elsewhere = decisions.net_benefit(one.truth, one.probability, thresholds, one.patients, prevalence=prevalence)
-    return frame.assign(stated_prevalence=prevalence, at_stated_prevalence=[each.value for each in elsewhere])
+    values = pd.Series([each.value for each in elsewhere], dtype="float64")
+    return frame.assign(stated_prevalence=prevalence, at_stated_prevalence=values)
 
 
 def _benefits(one: OneClass, thresholds: tuple[float, ...]) -> pd.DataFrame:
