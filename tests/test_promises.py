@@ -111,7 +111,7 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 def test_evaluating_a_table_needs_no_deep_learning_library():
     probe = (
-        "import sys, effmed.workflows.tables\n"
+        "import sys, effmed.workflows.judging.tables\n"
         "sys.stderr.write(','.join(sorted({'torch', 'timm', 'monai', 'albumentations'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

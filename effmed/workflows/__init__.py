@@ -77,7 +77,7 @@ def evaluate(
 
 def evaluate_table(table: Path, recipe: Recipe) -> Report:
     """Report on predictions that any program wrote. Imports no deep learning library."""
-    from effmed.workflows.tables import evaluate_table as work
+    from effmed.workflows.judging.tables import evaluate_table as work
 
     return work(table, recipe)
 
@@ -91,14 +91,14 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk 
 
 def headline(report: Report) -> dict[str, str]:
     """Return the calibrated headline metrics of a report in words."""
-    from effmed.workflows.tables import headline as work
+    from effmed.workflows.judging.tables import headline as work
 
     return work(report)
 
 
 def write_report(report: Report, folder: Path) -> None:
     """Write ``report.json``, ``report.html``, plots and tables into a folder."""
-    from effmed.workflows.tables import write_report as work
+    from effmed.workflows.judging.tables import write_report as work
 
     work(report, folder)
 

@@ -49,8 +49,8 @@ from effmed.recipe import make_recipe, recipe_text
 from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
+from effmed.workflows.judging.tables import headline
 from effmed.workflows.scoring import make_context, tell_of_ids, with_audit
-from effmed.workflows.tables import headline
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
 
