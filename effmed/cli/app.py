@@ -28,6 +28,7 @@ cache = typer.Typer(help="Decoded images that are kept between runs.", no_args_i
 app.command()(commands.inspect)
 app.command()(commands.train)
 app.command()(commands.evaluate)
+app.command()(commands.compare)
 app.command()(commands.predict)
 app.command()(commands.variants)
 app.add_typer(recipes, name="recipes")

@@ -113,6 +113,31 @@ def evaluate(
     output.result(report.model_dump(mode="json", by_alias=True), make_table("", ("metric", "result"), rows))
 
 
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Run folder, or predictions table (.csv, .parquet).")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one, about the same images.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the comparison's page and table.")] = None,
+    settings: SetOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare two networks on the same images: A minus B, with interval and p-value."""
+    output = Output(as_json=as_json, quiet=quiet)
+    recipe = catalogue.find_recipe(None, settings or [])
+    if out is not None:
+        check_absent(out, overwrite=overwrite)
+    comparison = workflows.compare(first, second, recipe)
+    for text in comparison.warnings:
+        output.warn(text)
+    if out is not None:
+        workflows.write_comparison(comparison, out)
+        output.say(f"comparison {out / 'comparison.html'}")
+    columns = ("measure", *comparison.names, "difference (95 % interval)", "p", "notes")
+    table = make_table("", columns, workflows.differences(comparison))
+    output.result(comparison.model_dump(mode="json", by_alias=True), table)
+
+
 def predict(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Table to write: .csv or .parquet.")],

@@ -12,6 +12,7 @@ from effmed.workflows.talk import Silence, Talk
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effmed.evaluate.comparison import Comparison
     from effmed.evaluate.report import Report
     from effmed.learn.plan import Plan
     from effmed.recipe import Recipe
@@ -22,6 +23,8 @@ __all__ = [
     "Talk",
     "cache_clear",
     "cache_info",
+    "compare",
+    "differences",
     "doctor",
     "evaluate",
     "evaluate_table",
@@ -32,6 +35,7 @@ __all__ = [
     "resume",
     "train",
     "variants",
+    "write_comparison",
     "write_report",
 ]
 
@@ -82,6 +86,23 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
     return work(table, recipe)
 
 
+def compare(first: Path, second: Path, recipe: Recipe) -> Comparison:
+    """Compare two networks on the same images: run folders (their test predictions), or tables of any program.
+
+    Every difference is first minus second, with interval and p-value. Imports no deep learning library.
+    """
+    from effmed.workflows.judging.comparing import compare as work
+
+    return work(first, second, recipe)
+
+
+def differences(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return the differences in words: measure, first, second, difference with its interval, p, notes."""
+    from effmed.workflows.judging.comparing import differences as work
+
+    return work(comparison)
+
+
 def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk | None = None) -> Scored:
     """Score every image of a folder into one table; unreadable images are rows with a reason."""
     from effmed.workflows.scoring import predict as work
@@ -101,6 +122,13 @@ def write_report(report: Report, folder: Path) -> None:
     from effmed.workflows.judging.tables import write_report as work
 
     work(report, folder)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write ``comparison.json``, ``comparison.html`` and ``tables/differences.csv`` into a folder."""
+    from effmed.workflows.judging.comparing import write_comparison as work
+
+    work(comparison, folder)
 
 
 def variants() -> list[dict[str, Any]]:

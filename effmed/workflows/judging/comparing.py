@@ -1,0 +1,45 @@
+"""The comparison of two runs or predictions tables, and its files. No deep learning library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effmed.evaluate import comparison
+from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.render.comparison import difference_rows, write_comparison
+from effmed.recipe import ColumnSettings
+from effmed.run import open_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effmed.evaluate.comparison import Comparison
+    from effmed.evaluate.predictions import Predictions
+    from effmed.recipe import Recipe
+
+TABLES = (".csv", ".parquet")
+
+__all__ = ["compare", "differences", "write_comparison"]
+
+
+def compare(first: Path, second: Path, recipe: Recipe) -> Comparison:
+    """Compare two runs or predictions tables; see ``effmed.workflows.compare``."""
+    (one, one_name), (other, other_name) = (_read(path, recipe) for path in (first, second))
+    return comparison.compare(one, other, recipe.report, names=(one_name, other_name))
+
+
+def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
+    """Return the test predictions of a run folder, or a table as the recipe's columns describe it, and its name."""
+    if path.is_file() or (path.suffix in TABLES and not path.is_dir()):
+        return read_predictions(path, recipe.columns), path.stem
+    return read_predictions(open_run(path).predictions("test"), ColumnSettings()), path.resolve().name
+
+
+def differences(compared: Comparison) -> list[tuple[str, ...]]:
+    """Return the differences in words: measure, first, second, difference with its interval, p, notes."""
+    rows = []
+    for row in difference_rows(compared):
+        interval = f" ({row.limits})" if row.limits else ""
+        measure = f"{row.label} {row.about}".strip()
+        rows.append((measure, row.first, row.second, row.difference + interval, row.p_value, row.notes))
+    return rows
