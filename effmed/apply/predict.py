@@ -64,7 +64,7 @@ def predict_images(
         bundle.sheet.classes,
         scores.logits,
         calibrator=bundle.sheet.calibrator,
-        operating_point=bundle.operating_point,
+        decisions=bundle.sheet.decisions,
         failures=scores.failures,
     )
 

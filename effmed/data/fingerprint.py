@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ class Fingerprint(BaseModel):
             could be decoded.
         window_origin: Images per origin of their window: file, recipe, percentile or full; empty before decoding.
         unreadable: Files that could not be read.
+        unreadable_reasons: How many of them for each reason, the most frequent first.
         manifest_digest: SHA-256 of the rows.
     """
 
@@ -61,6 +63,7 @@ class Fingerprint(BaseModel):
     intensity_percentiles: dict[str, float]
     window_origin: dict[str, int]
     unreadable: int
+    unreadable_reasons: dict[str, int]
     manifest_digest: str
 
     def with_provenance(self, manifest: Manifest) -> Fingerprint:
@@ -101,6 +104,7 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
         intensity_percentiles=_intensities(manifest, settings),
         window_origin=_counts(frame["window_origin"]),
         unreadable=len(manifest.unreadable),
+        unreadable_reasons=dict(Counter(item.reason for item in manifest.unreadable).most_common()),
         manifest_digest=manifest.digest(),
     )
 

@@ -19,7 +19,7 @@ from effmed import __version__
 from effmed.data.pixels import Preprocessing
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import Calibrator
-from effmed.evaluate.decisions import OperatingPoint, Referral, SetRule
+from effmed.evaluate.decisions import Decisions, OperatingPoint, Referral, SetRule
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.run import replacing, write_json, write_text
@@ -47,12 +47,17 @@ class BundleSheet(BaseModel):
     preprocessing: Preprocessing
     calibrator: Calibrator
     operating_points: tuple[OperatingPoint, ...]
-    sets: SetRule
-    referral: Referral
+    sets: SetRule | None
+    referral: Referral | None
     fingerprint_digest: str
     weights_sha256: str
     best_epoch: int
     n_patients: dict[str, int]
+
+    @property
+    def decisions(self) -> Decisions:
+        """What turns probabilities into decisions."""
+        return Decisions(self.operating_points, self.sets, self.referral)
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,6 @@ class Bundle:
     sheet: BundleSheet
     plan: Plan
     network: torch.nn.Module
-
-    @property
-    def operating_point(self) -> OperatingPoint | None:
-        """Where the positive class begins; None with more than two classes, where the largest probability decides."""
-        return self.sheet.operating_points[0] if self.sheet.operating_points else None
 
 
 def weights_digest(network: torch.nn.Module) -> str:

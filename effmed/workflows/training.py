@@ -50,7 +50,7 @@ from effmed.run import Run, append_line, check_writable, make_run_folder, newest
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
 from effmed.workflows.judging.tables import headline
-from effmed.workflows.scoring import make_context, tell_of_ids, with_audit
+from effmed.workflows.scoring import make_context, tell_of_ids, with_record
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
 
@@ -264,7 +264,7 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
     for split, scored in scores.items():
         write_predictions(_predictions(sheet, scored), run.predictions(split))
     test = _predictions(sheet, scores["test"])
-    context = with_audit(make_context(sheet, decided, run=run.folder.name, split="test"), run)
+    context = with_record(make_context(sheet, decided, run=run.folder.name, split="test"), run)
     report = make_report(test, context, make_recipe(yaml.safe_load(run.recipe.read_text())).report)
     write_bundle(run.bundle, sheet, state.network, make_card(sheet, decided, headline(report)))
     write_report(report, run.folder)
@@ -312,6 +312,6 @@ def _predictions(sheet: BundleSheet, scores: Scores) -> Predictions:
         sheet.classes,
         scores.logits,
         calibrator=sheet.calibrator,
-        operating_point=sheet.operating_points[0] if sheet.operating_points else None,
+        decisions=sheet.decisions,
         failures=scores.failures,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from effmed.apply.predict import join_files
+from effmed.apply.predict import join_images
 from effmed.data.records import Manifest
 from effmed.evaluate.predictions import Scores
 from tests.learn.make import plan
@@ -16,7 +16,7 @@ ROWS = pd.DataFrame({"image": ["a", "a", "b"], "frame": [0, 1, 0]})
 
 def joined(root, **changes):
     scores = Scores(ROWS, np.array([[1.0], [2.0], [3.0]]), {})
-    return join_files(scores, Manifest(Path(root), ROWS), plan(**changes)).logits.ravel().tolist()
+    return join_images(scores, Manifest(Path(root), ROWS), plan(**changes)).logits.ravel().tolist()
 
 
 def test_frames_are_joined_by_the_plans_rule_where_it_takes_all_of_them():

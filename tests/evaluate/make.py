@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from effmed.evaluate.calibrators import Affine, Calibrator, calibrate, identity_calibrator, probabilities
-from effmed.evaluate.decisions import OperatingPoint
+from effmed.evaluate.decisions import Decisions, OperatingPoint
 from effmed.evaluate.predictions import make_predictions
 from effmed.evaluate.report import ReportContext
 from effmed.recipe import DecisionSettings
@@ -90,7 +90,7 @@ def binary(n=60, seed=0, failures=None, logits=None, point=point, calibrator=cal
         ("clear", "opacity"),
         values,
         calibrator=calibrator(),
-        operating_point=point() if point else None,
+        decisions=Decisions((point(),) if point else ()),
         failures=failures or {},
     )
 
@@ -105,7 +105,7 @@ def several(n=90, seed=0, classes=("a", "b", "c"), labels=None, **columns):
         classes,
         logits,
         calibrator=calibrator(len(classes)),
-        operating_point=None,
+        decisions=Decisions(),
         failures={},
     )
 

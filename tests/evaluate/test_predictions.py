@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from effmed.data.records import ATTRIBUTES as MANIFEST_ATTRIBUTES
 from effmed.errors import DataError, MachineError
+from effmed.evaluate.decisions import Decisions
 from effmed.evaluate.predictions import (
     ATTRIBUTES,
     Predictions,
@@ -127,7 +128,7 @@ def test_table_without_labels_has_no_truth():
         ("clear", "opacity"),
         np.zeros((1, 1)),
         calibrator=make.calibrator(),
-        operating_point=None,
+        decisions=Decisions(),
         failures={},
     )
     assert not made.has_truth
@@ -183,7 +184,7 @@ def test_any_class_name_and_logit_survives_a_csv_round_trip(tmp_path_factory, cl
         tuple(classes),
         np.tile(np.array(values, dtype=np.float32)[:, None], n_outputs),
         calibrator=make.calibrator(n_outputs),
-        operating_point=None,
+        decisions=Decisions(),
         failures={},
     )
     write_predictions(table, path)
@@ -196,7 +197,7 @@ def test_class_named_na_is_not_taken_for_missing(tmp_path):
         ("7", "NA"),
         np.zeros((2, 1)),
         calibrator=make.calibrator(),
-        operating_point=None,
+        decisions=Decisions(),
         failures={},
     )
     write_predictions(table, tmp_path / "p.csv")

@@ -21,13 +21,13 @@ class Decisions:
 
     Attributes:
         points: The operating point of two classes; of more the largest probability decides, and there is none.
-        sets: Limits of prediction sets.
-        referral: Below which certainty an image is referred.
+        sets: Limits of prediction sets; None makes none.
+        referral: Below which certainty an image is referred; None refers none.
     """
 
-    points: tuple[OperatingPoint, ...]
-    sets: SetRule
-    referral: Referral
+    points: tuple[OperatingPoint, ...] = ()
+    sets: SetRule | None = None
+    referral: Referral | None = None
 
 
 def choose_decisions(

@@ -8,6 +8,7 @@ from effmed.evaluate.predictions.table import (
     Predictions,
     class_numbers,
     make_predictions,
+    n_patients,
     patients_of,
     write_predictions,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "join_predictions",
     "join_scores",
     "make_predictions",
+    "n_patients",
     "patients_of",
     "read_predictions",
     "write_predictions",

@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from effmed.errors import DataError
 from effmed.evaluate.calibrators import Calibrator, calibrate, probabilities
+from effmed.evaluate.decisions import Decisions, OperatingPoint, prediction_sets
 from effmed.evaluate.intervals import Floats, Integers, check_length, row_text
 from effmed.evaluate.predictions.labels import BLANK, UNKNOWN, label_numbers
 from effmed.run import replacing
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effmed.evaluate.decisions import OperatingPoint
-
 ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
 IDENTITY = ("image", "frame", "patient", "study", "truth")
 OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
+BETWEEN = " | "  # the classes of a prediction set
 TRUTH = "truth_"  # before the name of each label, where labels do not exclude each other
 N_NAMES_SHOWN = 10
 
@@ -126,6 +126,11 @@ def patients_of(frame: pd.DataFrame) -> NDArray[Any] | None:
     return frame["patient"].to_numpy(object)
 
 
+def n_patients(predictions: Predictions) -> int | None:
+    """Return how many patients there are; None where none is known."""
+    return None if predictions.patients is None else int(predictions.frame["patient"].nunique())
+
+
 def output_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the classes that have a logit: the positive one of two, else all."""
     return classes[1:] if len(classes) == 2 else classes
@@ -143,7 +148,7 @@ def make_predictions(
     logits: NDArray[Any],
     *,
     calibrator: Calibrator,
-    operating_point: OperatingPoint | None,
+    decisions: Decisions,
     failures: Mapping[int, tuple[str, str]],
 ) -> Predictions:
     """Turn logits into the predictions table.
@@ -153,7 +158,9 @@ def make_predictions(
         classes: In the order of the outputs.
         logits: (n, outputs) as the network gives them; NaN where the image could not be scored.
         calibrator: How they become probabilities.
-        operating_point: Where a probability becomes a decision; None leaves the decision of two classes empty.
+        decisions: What decides; without an operating point the decision of two classes stays empty. What it says of
+            prediction sets and referral stands in the columns ``prediction_set`` (classes between bars) and
+            ``referred`` (yes or no), after the attributes.
         failures: Row number to (reason, remedy) of the images that could not be scored.
 
     Raises:
@@ -164,7 +171,8 @@ def make_predictions(
     check_scored(np.asarray(logits), failed)
     raw = np.where(failed[:, None], np.nan, np.asarray(logits, dtype=np.float64))
     probability = probabilities(calibrate(calibrator, raw))
-    decided = _decisions(probability, classes, operating_point)
+    point = decisions.points[0] if decisions.points else None
+    decided = _decisions(probability, classes, point)
     columns: dict[str, Any] = {name: frame[name].to_numpy(object) for name in (*IDENTITY, *ATTRIBUTES) if name in frame}
     columns["truth"] = frame["label"].to_numpy(object) if "label" in frame else None
     columns |= {f"logit_{name}": raw[:, i] for i, name in enumerate(output_classes(classes))}
@@ -176,7 +184,27 @@ def make_predictions(
         "reason": [_failure_text(failures.get(row)) for row in range(len(frame))],
         "input_warning": "",
     }
-    return arranged(columns, len(frame), classes)
+    uncertain = _less_than_one_class(probability, decided, classes, decisions)
+    return arranged(columns | uncertain, len(frame), classes, tuple(uncertain))
+
+
+def _less_than_one_class(
+    probability: Floats, decided: NDArray[Any], classes: tuple[str, ...], decisions: Decisions
+) -> dict[str, NDArray[Any]]:
+    """Return prediction set and referral of each row, "" where it could not be scored."""
+    failed = np.isnan(probability).any(axis=1)
+    known = np.nan_to_num(probability)
+    columns = {}
+    if decisions.sets is not None:
+        sets = prediction_sets(decisions.sets, known)
+        names = [BETWEEN.join(name for name, held in zip(classes, row, strict=True) if held) for row in sets]
+        columns["prediction_set"] = np.where(failed, "", [name or "none" for name in names])
+    if decisions.referral is not None and not (decided == "").any():
+        called = np.array([classes.index(name) for name in decided], dtype=np.int64)
+        certainty, least = known[np.arange(len(known)), called], decisions.referral.certainty
+        decides = np.zeros(len(known), dtype=bool) if least is None else certainty >= least
+        columns["referred"] = np.where(failed, "", np.where(decides, "no", "yes"))
+    return columns
 
 
 def check_scored(values: NDArray[Any], failed: NDArray[np.bool_]) -> None:

@@ -37,7 +37,7 @@ def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
 
 def differences(compared: Comparison) -> list[tuple[str, ...]]:
     """Return the differences in words: measure, first, second, difference with its interval, p, notes."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in difference_rows(compared):
         interval = f" ({row.limits})" if row.limits else ""
         measure = f"{row.label} {row.about}".strip()

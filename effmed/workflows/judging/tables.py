@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effmed.evaluate.calibrators import identity_calibrator
-from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
 from effmed.evaluate.render import write_report
-from effmed.evaluate.report import Report, ReportContext, make_report
+from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,10 @@ __all__ = ["evaluate_table", "headline", "write_report"]
 
 def evaluate_table(table: Path, recipe: Recipe) -> Report:
     """Report on predictions that any program wrote; see ``effmed.workflows.evaluate_table``."""
-    predictions = read_predictions(table, recipe.columns)
+    wanted = recipe.report.subgroups
+    images = read_predictions(table, recipe.columns, () if wanted == "auto" else wanted)
+    level, rule = recipe.data.level, recipe.data.level_rule
+    predictions = join_predictions(images, level, rule)
     as_given = identity_calibrator(predictions.logits.shape[1], "the table's probabilities are taken as they are")
     context = ReportContext(
         run=table.stem,
@@ -41,6 +44,9 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
         calibrator=as_given,
         operating_points=(),
         facts={"source": table.name},
+        level=level,
+        level_rule="" if level == "image" else f"{rule} of probabilities",
+        flow=() if level == "image" else (FlowStep("images in the file", len(images), n_patients(images)),),
     )
     return make_report(predictions, context, recipe.report)
 

@@ -7,12 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from effmed.apply.predict import predict_images
+from effmed.data.fingerprint import Fingerprint
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import read_manifest
 from effmed.errors import BundleError, DataError, RecipeError
-from effmed.evaluate.report import ReportContext
+from effmed.evaluate.predictions import Predictions, read_predictions
+from effmed.evaluate.report import FlowStep, ReportContext
 from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_sheet
 from effmed.learn.plan import Plan
+from effmed.recipe import ColumnSettings
 from effmed.run import Run, newest_run, open_run
 from effmed.workflows.talk import Talk, progress_of
 
@@ -20,24 +23,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effmed.data.records import Manifest
-    from effmed.evaluate.predictions import Predictions
     from effmed.recipe import DataSettings
 
 N_SHOWN = 10
+FRAMES, LEVELS = ("frames", "frame_rule"), ("level", "level_rule")
+SPLITS = {"train": "training", "val": "validation", "test": "the test"}
 
 
 def run_context(run: Run) -> ReportContext:
     """Return what a report on the run's own test split says about the run."""
     sheet = read_sheet(run.bundle)
-    return with_audit(make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test"), run)
+    return with_record(make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test"), run)
 
 
-def with_audit(context: ReportContext, run: Run) -> ReportContext:
-    """Add what the audit of the run's data found, in one line."""
-    if not run.audit.is_file():
-        return context
-    summary = str(json.loads(run.audit.read_text(encoding="utf-8"))["summary"])
-    return replace(context, facts={**context.facts, "audit of the data": summary})
+def with_record(context: ReportContext, run: Run) -> ReportContext:
+    """Add what the run wrote down: what the audit of its data found, where its images went, predictions on val."""
+    facts = dict(context.facts)
+    if run.audit.is_file():
+        facts["audit of the data"] = str(json.loads(run.audit.read_text(encoding="utf-8"))["summary"])
+    return replace(context, facts=facts, flow=_flow(run), val=read_val(run))
+
+
+def read_val(run: Run) -> Predictions | None:
+    """Return the run's predictions on val; None where a bundle was copied without them."""
+    path = run.predictions("val")
+    return read_predictions(path, ColumnSettings()) if path.is_file() else None
+
+
+def _flow(run: Run) -> tuple[FlowStep, ...]:
+    """Return the images and patients of the data, those that could not be read, and those of each split."""
+    seen = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
+    steps = [FlowStep("in the data", seen.n_images + seen.unreadable, seen.n_patients)]
+    if seen.unreadable:
+        steps.append(FlowStep("left out: unreadable", seen.unreadable, None))
+    shown = list(seen.unreadable_reasons.items())[:N_SHOWN]
+    steps += [FlowStep(f"unreadable: {reason}", n, None) for reason, n in shown]
+    for split, name in SPLITS.items():
+        steps.append(FlowStep(f"used for {name}", seen.images_per_split[split], seen.patients_per_split[split]))
+    return tuple(steps)
 
 
 def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> ReportContext:
@@ -61,6 +84,10 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         calibrator=sheet.calibrator,
         operating_points=sheet.operating_points,
         facts=facts,
+        sets=sheet.sets,
+        referral=sheet.referral,
+        level=plan.level,
+        level_rule="" if plan.level == "image" else f"{plan.level_rule} of logits",
     )
 
 
@@ -71,21 +98,27 @@ def _frames_text(plan: Plan) -> str:
 
 
 def with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSettings]:
-    """Let the bundle say what files of several frames mean; where it refuses them, the recipe may say it.
+    """Let the bundle say what files of several frames mean, and what one prediction is about.
+
+    Where the bundle refuses files of several frames, the recipe may say what they mean.
 
     Raises:
         RecipeError: The recipe says otherwise than the bundle, whose calibrator and operating point would not hold.
     """
-    plan, keys = bundle.plan, ("frames", "frame_rule")
+    plan = bundle.plan
+    check_as_made(plan, settings)
     if plan.frames == "error":
-        said = {key: getattr(settings, key) for key in keys}
-        return replace(bundle, plan=plan.model_copy(update=said)), settings
-    decided = {key: getattr(plan, key) for key in keys}
-    for key in settings.model_fields_set.intersection(keys):
-        if getattr(settings, key) != decided[key]:
-            problem = f"data.{key} = {getattr(settings, key)}, but the bundle was made with {decided[key]}"
+        said = {key: getattr(settings, key) for key in FRAMES}
+        bundle = replace(bundle, plan=plan.model_copy(update=said))
+    return bundle, settings.model_copy(update={key: getattr(bundle.plan, key) for key in FRAMES + LEVELS})
+
+
+def check_as_made(plan: Plan, settings: DataSettings) -> None:
+    """Raise ``RecipeError`` where the recipe says otherwise than the plan what one prediction is about."""
+    for key in LEVELS if plan.frames == "error" else FRAMES + LEVELS:
+        if key in settings.model_fields_set and getattr(settings, key) != getattr(plan, key):
+            problem = f"data.{key} = {getattr(settings, key)}, but the bundle was made with {getattr(plan, key)}"
             raise RecipeError(problem, hint=f"leave data.{key} out: the bundle knows it")
-    return bundle, settings.model_copy(update=decided)
 
 
 def bundle_folder(run: Path | None, talk: Talk) -> Path:

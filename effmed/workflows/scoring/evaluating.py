@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from effmed.data.scan import scan
 from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
-from effmed.learn.bundle import read_bundle
+from effmed.learn.bundle import read_bundle, read_sheet
+from effmed.learn.plan import Plan
 from effmed.run import Run, newest_run, open_run
 from effmed.workflows.scoring.bundles import (
     bundle_folder,
+    check_as_made,
     check_classes,
     known_patients,
     make_context,
+    read_val,
     run_context,
     score,
     tell_of_ids,
@@ -36,21 +39,23 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     if data is None:
         chosen = open_run(run) if run is not None else newest_run()
         talk.say(f"run {chosen.folder}")
-        return make_report(
-            read_predictions(chosen.predictions("test"), recipe.columns), run_context(chosen), recipe.report
-        )
+        check_as_made(Plan.model_validate(read_sheet(chosen.bundle).plan), recipe.data)
+        wanted = recipe.report.subgroups
+        table = read_predictions(chosen.predictions("test"), recipe.columns, () if wanted == "auto" else wanted)
+        return make_report(table, run_context(chosen), recipe.report)
     folder = bundle_folder(run, talk)
     bundle, settings = with_frames(read_bundle(folder), recipe.data)
     tell_of_ids(settings, talk)
     manifest = scan(data, labels, settings, on_progress=progress_of(talk, "reading headers"))
     check_classes(manifest, bundle)
     table = score(bundle, manifest, talk)
+    run_of_bundle = Run(folder.parent)
     context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
-    n_known = known_patients(Run(folder.parent), manifest, recipe.data, talk)
+    n_known = known_patients(run_of_bundle, manifest, recipe.data, talk)
     if n_known:
         talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
     facts = {
         **context.facts,
         "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
     }
-    return make_report(table, replace(context, facts=facts), recipe.report)
+    return make_report(table, replace(context, facts=facts, val=read_val(run_of_bundle)), recipe.report)
