@@ -96,7 +96,15 @@ def test_every_module_has_its_tests():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["recipes", "list"], ["recipes", "keys"], ["variants"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["compare", "--help"],
+        ["recipes", "list"],
+        ["recipes", "keys"],
+        ["variants"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments):
     probe = (
@@ -109,9 +117,10 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert done.stderr == ""
 
 
-def test_evaluating_a_table_needs_no_deep_learning_library():
+@pytest.mark.parametrize("module", ["tables", "comparing"])
+def test_judging_tables_needs_no_deep_learning_library(module):
     probe = (
-        "import sys, effmed.workflows.judging.tables\n"
+        f"import sys, effmed.workflows.judging.{module}\n"
         "sys.stderr.write(','.join(sorted({'torch', 'timm', 'monai', 'albumentations'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

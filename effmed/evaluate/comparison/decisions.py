@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effmed.evaluate.comparison.tested import Tested, wald
+from effmed.evaluate.comparison.contrast import Contrast, wald
 from effmed.evaluate.decisions import mcnemar
 from effmed.evaluate.intervals import Counts, Z, estimated, make_units, not_estimable, variance_of_total
 from effmed.evaluate.predictions import UNKNOWN
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from effmed.evaluate.intervals import Estimate, Integers, Interval, Units
 
 
-def decision_differences(pair: Pair) -> list[Tested]:
+def decision_differences(pair: Pair) -> list[Contrast]:
     """Return the differences of the share of right decisions: of two classes also within each of them.
 
     The decisions of two classes are the tables' own, each at its own operating point; of more classes the most
@@ -35,7 +35,7 @@ def decision_differences(pair: Pair) -> list[Tested]:
     return [_rate(pair, name, about, mask) for name, about, mask in chosen]
 
 
-def _rate(pair: Pair, name: str, about: str | None, mask: NDArray[np.bool_]) -> Tested:
+def _rate(pair: Pair, name: str, about: str | None, mask: NDArray[np.bool_]) -> Contrast:
     """Compare the shares of right decisions among the images of a mask."""
     truth, called = pair.truth[mask], [judged.called[mask] for judged in pair.both]
     units = make_units(None if pair.patients is None else pair.patients[mask], truth.size)
@@ -43,11 +43,11 @@ def _rate(pair: Pair, name: str, about: str | None, mask: NDArray[np.bool_]) -> 
     counts = Counts(truth.size, n_events, units.n_patients)
     missing = _undecided(pair) or ("" if truth.size else "there is no such image")
     if missing:
-        return Tested(name, about, (None, None), not_estimable(missing, counts))
+        return Contrast(name, about, (None, None), not_estimable(missing, counts))
     test = mcnemar(truth, called[0], called[1])
     values = float((called[0] == truth).mean()), float((called[1] == truth).mean())
     estimate, p_value = _by_patient(truth, called, units, counts) if units.clustered else _by_image(test, counts)
-    return Tested(name, about, values, estimate, p_value, only=(test.first_only, test.second_only))
+    return Contrast(name, about, values, estimate, p_value, only=(test.first_only, test.second_only))
 
 
 def _undecided(pair: Pair) -> str:

@@ -35,7 +35,7 @@ def compare(first: Predictions, second: Predictions, settings: ReportSettings, *
     """
     names = names if names[0] != names[1] else (f"{names[0]} (first)", f"{names[1]} (second)")
     pair = make_pair(first, second, names)
-    tested = ranking_differences(pair, settings) + score_differences(pair, settings) + decision_differences(pair)
+    contrasts = ranking_differences(pair, settings) + score_differences(pair, settings) + decision_differences(pair)
     per_class = np.bincount(pair.truth, minlength=len(pair.classes)).tolist()
     return Comparison(
         names=names,
@@ -48,7 +48,7 @@ def compare(first: Predictions, second: Predictions, settings: ReportSettings, *
         bootstrap_replicates=settings.bootstrap_replicates,
         seed=settings.seed,
         warnings=_warnings(pair),
-        differences=[each.written() for each in tested],
+        differences=[each.written() for each in contrasts],
     )
 
 

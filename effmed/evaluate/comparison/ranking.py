@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effmed.evaluate.comparison.tested import SAME_RANKS, Tested, drawn, wald
+from effmed.evaluate.comparison.contrast import SAME_RANKS, Contrast, drawn, wald
 from effmed.evaluate.discrimination import auroc, auroc_difference
 from effmed.evaluate.discrimination.auroc import patients_per_class, place, too_few
 from effmed.evaluate.discrimination.averages import MIN_EVENTS_IN_AVERAGE
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PRECISION = 1  # place of the average precision among the ranking's measures
 
 
-def ranking_differences(pair: Pair, settings: ReportSettings) -> list[Tested]:
+def ranking_differences(pair: Pair, settings: ReportSettings) -> list[Contrast]:
     """Return the differences of AUROC and average precision, class by class, then of the averaged AUROC."""
     found = []
     for number in pair.judged:
@@ -38,7 +38,7 @@ def ranking_differences(pair: Pair, settings: ReportSettings) -> list[Tested]:
     return found if pair.is_binary else [*found, _macro_auroc(pair)]
 
 
-def _auroc(pair: Pair, number: int) -> Tested:
+def _auroc(pair: Pair, number: int) -> Contrast:
     """Return DeLong's or Obuchowski's paired difference; without variance it is a finding only for equal ranks."""
     truth = _against_rest(pair, number)
     ranks = pair.first.ranks(number), pair.second.ranks(number)
@@ -48,22 +48,22 @@ def _auroc(pair: Pair, number: int) -> Tested:
     if result.se == 0 and not np.array_equal(*ranks):
         reason = "the variance of the difference is 0, although the rankings are not the same: no interval"
         estimate, p_value = replace(estimate, low=None, high=None, method="none", reason=reason), None
-    return Tested("auroc", pair.classes[number], (values[0], values[1]), estimate, p_value)
+    return Contrast("auroc", pair.classes[number], (values[0], values[1]), estimate, p_value)
 
 
-def _average_precision(pair: Pair, number: int, settings: ReportSettings) -> Tested:
+def _average_precision(pair: Pair, number: int, settings: ReportSettings) -> Contrast:
     """Return the difference of average precision with the patient bootstrap; a draw weighs both networks alike."""
     truth, about = _against_rest(pair, number), pair.classes[number]
     units = make_units(pair.patients, truth.size)
     counts = Counts(truth.size, int(truth.sum()), units.n_patients)
     if absent_class(counts):
-        return Tested("average_precision", about, (None, None), not_estimable(absent_class(counts), counts))
+        return Contrast("average_precision", about, (None, None), not_estimable(absent_class(counts), counts))
     ranks = pair.first.ranks(number), pair.second.ranks(number)
     rankings = [make_ranking(truth, each) for each in ranks]
     first, second = (float(unweighted_measures(ranking)[PRECISION]) for ranking in rankings)
     if min(patients_per_class(truth, units)) < 2:
         alone = estimated(first - second, None, "none", counts, too_few(units))
-        return Tested("average_precision", about, (first, second), alone)
+        return Contrast("average_precision", about, (first, second), alone)
 
     def difference(weights: Integers) -> Floats:
         one, other = (ranking_measures(ranking, weights[ranking.order])[PRECISION] for ranking in rankings)
@@ -71,10 +71,10 @@ def _average_precision(pair: Pair, number: int, settings: ReportSettings) -> Tes
 
     alike = SAME_RANKS if np.array_equal(*ranks) else ""
     draws = bootstrap(difference, units, replicates=settings.bootstrap_replicates, seed=settings.seed)[:, 0]
-    return Tested("average_precision", about, (first, second), drawn(first - second, draws, counts, alike))
+    return Contrast("average_precision", about, (first, second), drawn(first - second, draws, counts, alike))
 
 
-def _macro_auroc(pair: Pair) -> Tested:
+def _macro_auroc(pair: Pair) -> Contrast:
     """Return the difference of the AUROCs' averages, with each patient's influence on all of them at once.
 
     As ``discrimination.macro_auroc``, of which it is the difference: classes without 10 images of each kind are
@@ -86,7 +86,7 @@ def _macro_auroc(pair: Pair) -> Tested:
     used = np.flatnonzero(np.minimum(n, pair.truth.size - n) >= MIN_EVENTS_IN_AVERAGE)
     if used.size == 0:
         reason = f"no class has {MIN_EVENTS_IN_AVERAGE} images of each kind"
-        return Tested("macro_auroc", None, (None, None), not_estimable(reason, counts))
+        return Contrast("macro_auroc", None, (None, None), not_estimable(reason, counts))
     (first, one), (second, other) = (_influence(pair, judged, used) for judged in pair.both)
     missing = [name for number, name in enumerate(pair.classes) if number not in used]
     note = f"left out for want of images: class {', '.join(missing)}" if missing else ""
@@ -98,7 +98,7 @@ def _macro_auroc(pair: Pair) -> Tested:
     else:
         estimate, p_value = wald(first - second, variance_of_total(one - other, units), method, counts)
     noted = replace(estimate, reason="; ".join(filter(None, (estimate.reason, note))))
-    return Tested("macro_auroc", None, (first, second), noted, p_value)
+    return Contrast("macro_auroc", None, (first, second), noted, p_value)
 
 
 def _influence(pair: Pair, judged: Judged, used: Integers) -> tuple[float, Floats]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effmed.evaluate.comparison.tested import SAME, Tested, drawn
+from effmed.evaluate.comparison.contrast import SAME, Contrast, drawn
 from effmed.evaluate.decisions.net_benefit import odds
 from effmed.evaluate.intervals import (
     Counts,
@@ -45,7 +45,7 @@ class Terms:
     threshold: float | None = None
 
 
-def score_differences(pair: Pair, settings: ReportSettings) -> list[Tested]:
+def score_differences(pair: Pair, settings: ReportSettings) -> list[Contrast]:
     """Return the differences of Brier score, log loss and net benefit with the patient bootstrap.
 
     One draw of patients weighs both networks and all measures; a mean is the total of its terms over the number of
@@ -57,7 +57,7 @@ def score_differences(pair: Pair, settings: ReportSettings) -> list[Tested]:
     columns = np.column_stack([*steps, np.ones(pair.truth.size)])
     totals = bootstrap_totals(columns, units, replicates=settings.bootstrap_replicates, seed=settings.seed)
     draws = totals[:, :-1] / totals[:, -1:]
-    return [_tested(each, draws[:, column], pair) for column, each in enumerate(measures)]
+    return [_contrast(each, draws[:, column], pair) for column, each in enumerate(measures)]
 
 
 def _measures(pair: Pair, settings: ReportSettings) -> Iterator[Terms]:
@@ -83,7 +83,7 @@ def _is_finite(terms: Terms) -> bool:
     return bool(np.isfinite(terms.first).all() and np.isfinite(terms.second).all())
 
 
-def _tested(terms: Terms, draws: Floats, pair: Pair) -> Tested:
+def _contrast(terms: Terms, draws: Floats, pair: Pair) -> Contrast:
     n, number = pair.truth.size, terms.number
     about = None if number is None else pair.classes[number]
     counts = Counts(n, n if number is None else int((pair.truth == number).sum()), _n_patients(pair))
@@ -94,14 +94,14 @@ def _tested(terms: Terms, draws: Floats, pair: Pair) -> Tested:
         step = terms.first - terms.second
         estimate = drawn(float(step.mean()), draws, counts, SAME if pair.is_same else "")
         estimate = _with_note(estimate, int(np.count_nonzero(step)))
-    return Tested(terms.name, about, (means[0], means[1]), estimate, threshold=terms.threshold)
+    return Contrast(terms.name, about, (means[0], means[1]), estimate, threshold=terms.threshold)
 
 
 def _with_note(estimate: Estimate, n_changed: int) -> Estimate:
     """Say where only a handful of images makes the difference."""
     if estimate.reason or not 0 < n_changed < FEW_CHANGES:
         return estimate
-    return replace(estimate, reason=f"only {n_changed} of {estimate.n:,} images make the difference: trust no interval")
+    return replace(estimate, reason=f"rests on only {n_changed} of {estimate.n:,} images: the interval is rough")
 
 
 def _infinite(terms: Terms, pair: Pair) -> str:

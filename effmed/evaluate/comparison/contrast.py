@@ -20,7 +20,7 @@ SAME_RANKS = "identical rankings"
 
 
 @dataclass(frozen=True)
-class Tested:
+class Contrast:
     """A difference of two values on the same images.
 
     Attributes:
