@@ -119,7 +119,7 @@ def headline(report: Report) -> dict[str, str]:
 
 def write_report(report: Report, folder: Path) -> None:
     """Write ``report.json``, ``report.html``, plots and tables into a folder."""
-    from effmed.workflows.judging.tables import write_report as work
+    from effmed.evaluate.render import write_report as work
 
     work(report, folder)
 

@@ -1,4 +1,4 @@
-"""Evaluation of any predictions table, and the report's files. No deep learning library."""
+"""Evaluation of any predictions table. Imports neither a deep learning library nor what draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from effmed.evaluate.calibrators import identity_calibrator
 from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
-from effmed.evaluate.render import write_report
 from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ HEADLINE = (
     "sensitivity",
     "specificity",
 )
-
-__all__ = ["evaluate_table", "headline", "write_report"]
 
 
 def evaluate_table(table: Path, recipe: Recipe) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -52,12 +53,14 @@ def _flow(predictions: Predictions, evidence: Evidence, before: tuple[FlowStep, 
 
 def _reasons(predictions: Predictions, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
     """Return which images were left out for each reason, the most frequent first; a reason is cut at its remedy."""
-    texts = predictions.frame["reason"].where(mask, "").str.split(" (", n=1, regex=False).str[0]
-    found = texts[texts != ""].value_counts()
-    return {
-        f"unreadable: {reason[:MAX_REASON_LENGTH]}": (texts == reason).to_numpy(bool)
-        for reason in map(str, found.index[:N_REASONS])
-    }
+    rows = np.flatnonzero(mask)
+    texts = np.array([str(text).split(" (", 1)[0] for text in predictions.frame["reason"].iloc[rows]], dtype=object)
+    found = {}
+    for reason, _ in Counter(text for text in texts if text).most_common(N_REASONS):
+        chosen = np.zeros(mask.size, dtype=bool)
+        chosen[rows[texts == reason]] = True
+        found[f"unreadable: {reason[:MAX_REASON_LENGTH]}"] = chosen
+    return found
 
 
 def _n_patients(predictions: Predictions, mask: NDArray[np.bool_]) -> int | None:
