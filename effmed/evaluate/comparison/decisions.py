@@ -39,12 +39,11 @@ def _rate(pair: Pair, name: str, about: str | None, mask: NDArray[np.bool_]) -> 
     """Compare the shares of right decisions among the images of a mask."""
     truth, called = pair.truth[mask], [judged.called[mask] for judged in pair.both]
     units = make_units(None if pair.patients is None else pair.patients[mask], truth.size)
-    n_events = truth.size if about is None else int((truth == 1).sum())
-    counts = Counts(truth.size, n_events, units.n_patients)
     missing = _undecided(pair) or ("" if truth.size else "there is no such image")
     if missing:
-        return Contrast(name, about, (None, None), not_estimable(missing, counts))
+        return Contrast(name, about, (None, None), not_estimable(missing, Counts(truth.size, 0, units.n_patients)))
     test = mcnemar(truth, called[0], called[1])
+    counts = Counts(truth.size, test.first_only + test.second_only, units.n_patients)
     values = float((called[0] == truth).mean()), float((called[1] == truth).mean())
     estimate, p_value = _by_patient(truth, called, units, counts) if units.clustered else _by_image(test, counts)
     return Contrast(name, about, values, estimate, p_value, only=(test.first_only, test.second_only))

@@ -27,7 +27,8 @@ class PairedDifference(Section):
         method: How interval and p-value were made.
         unit: What was taken as independent.
         n: Images.
-        n_events: Images of the class among them; all where no class is named.
+        n_events: Images of the class among them, all where no class is named; of decisions those that only one
+            network decides rightly.
         n_patients: Patients; None where none are known.
         status: ``not_estimable`` has no difference.
         reason: Why something is missing, or what to beware of.

@@ -31,11 +31,10 @@ PRECISION = 1  # place of the average precision among the ranking's measures
 
 
 def ranking_differences(pair: Pair, settings: ReportSettings) -> list[Contrast]:
-    """Return the differences of AUROC and average precision, class by class, then of the averaged AUROC."""
-    found = []
-    for number in pair.judged:
-        found += [_auroc(pair, number), _average_precision(pair, number, settings)]
-    return found if pair.is_binary else [*found, _macro_auroc(pair)]
+    """Return the differences of the averaged AUROC of several classes, then of AUROC and average precision by class."""
+    average = [] if pair.is_binary else [_macro_auroc(pair)]
+    areas = [_auroc(pair, number) for number in pair.judged]
+    return [*average, *areas, *(_average_precision(pair, number, settings) for number in pair.judged)]
 
 
 def _auroc(pair: Pair, number: int) -> Contrast:

@@ -63,17 +63,17 @@ def score_differences(pair: Pair, settings: ReportSettings) -> list[Contrast]:
 def _measures(pair: Pair, settings: ReportSettings) -> Iterator[Terms]:
     rows = np.arange(pair.truth.size)
     one, other = (each.probability for each in pair.both)
-    for number in pair.judged:
-        happened = pair.truth == number
-        yield Terms("brier", number, (one[:, number] - happened) ** 2, (other[:, number] - happened) ** 2)
     if not pair.is_binary:
         table = np.eye(len(pair.classes))[pair.truth]
         yield Terms("brier", None, ((one - table) ** 2).sum(axis=1), ((other - table) ** 2).sum(axis=1))
+    for number in pair.judged:
+        happened = pair.truth == number
+        yield Terms("brier", number, (one[:, number] - happened) ** 2, (other[:, number] - happened) ** 2)
     with np.errstate(divide="ignore"):
         losses = -np.log(one[rows, pair.truth]), -np.log(other[rows, pair.truth])
     yield Terms("log_loss", 1 if pair.is_binary else None, *losses)
-    for number in pair.judged:
-        for threshold in settings.net_benefit_at:
+    for threshold in settings.net_benefit_at:
+        for number in pair.judged:
             worth = np.where(pair.truth == number, 1.0, -odds(threshold))
             gained = worth * (one[:, number] >= threshold), worth * (other[:, number] >= threshold)
             yield Terms("net_benefit", number, *gained, threshold)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from effmed.evaluate.comparison import Comparison, PairedDifference
 
 SMALLEST_P = 0.001  # smaller ones are not printed in full: the approximation behind them does not reach so far
+UNBOUNDED = ("log_loss",)  # one wild image would shrink all other drawings to a dot
 CENTRE, HALF_WIDTH = 50.0, 48.0  # of the drawing of an interval, in its own units
 
 
@@ -84,7 +85,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 def summary(comparison: Comparison) -> str:
     """Say the main result in one sentence."""
-    main = comparison.differences[0] if len(comparison.classes) == 2 else _macro(comparison)
+    main = comparison.differences[0]
     what = word(main.name).label + (f" for {main.class_name!r}" if main.class_name is not None else "")
     basis = f"on {count_text(comparison.n_images, 'image')}"
     basis += "" if comparison.n_patients is None else f" of {count_text(comparison.n_patients, 'patient')}"
@@ -96,10 +97,6 @@ def summary(comparison: Comparison) -> str:
     interval = f"95 % interval {limits}" if limits else f"without an interval, {main.reason}"
     test = "" if main.p_value is None else f", p {p_value if p_value.startswith('<') else f'= {p_value}'}"
     return f"{values}: difference {signed_text(main.difference)} ({interval}{test})."
-
-
-def _macro(comparison: Comparison) -> PairedDifference:
-    return next(each for each in comparison.differences if each.name == "macro_auroc")
 
 
 def difference_rows(comparison: Comparison) -> list[DifferenceRow]:
@@ -159,13 +156,14 @@ def p_text(p_value: float | None) -> str:
 
 
 def _scale(comparison: Comparison) -> float:
-    """Return the largest limit: all intervals are drawn on one scale."""
-    limits = [abs(limit) for each in comparison.differences for limit in (each.low, each.high) if limit is not None]
+    """Return the largest limit: all intervals are drawn on one scale, but for those that have no bounds."""
+    drawn = [each for each in comparison.differences if each.name not in UNBOUNDED]
+    limits = [abs(limit) for each in drawn for limit in (each.low, each.high) if limit is not None]
     return max(limits, default=0.0)
 
 
 def _bar(each: PairedDifference, scale: float) -> tuple[float, float, float] | None:
-    if each.low is None or each.high is None or each.difference is None:
+    if each.name in UNBOUNDED or each.low is None or each.high is None or each.difference is None:
         return None
     low, middle, high = (
         round(CENTRE + HALF_WIDTH * value / (scale or 1), 1) for value in (each.low, each.difference, each.high)

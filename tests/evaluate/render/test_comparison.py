@@ -110,8 +110,11 @@ def test_a_page_of_nothing_but_reasons_is_a_page():
 
 
 def test_intervals_are_drawn_on_one_scale(binary):
-    largest = max(max(abs(each.low), abs(each.high)) for each in binary.differences)
-    for each, row in zip(binary.differences, difference_rows(binary), strict=True):
+    drawn = [each for each in binary.differences if each.name != "log_loss"]
+    largest = max(max(abs(each.low), abs(each.high)) for each in drawn)
+    rows = [row for row in difference_rows(binary) if row.label != "log loss"]
+    assert [row.bar for row in difference_rows(binary) if row.label == "log loss"] == [None]
+    for each, row in zip(drawn, rows, strict=True):
         want = [50 + 48 * value / largest for value in (each.low, each.difference, each.high)]
         assert row.bar == pytest.approx(want, abs=0.06)
 
