@@ -10,6 +10,7 @@ from effmed.evaluate.decisions import Decisions
 from effmed.evaluate.predictions import (
     ATTRIBUTES,
     Predictions,
+    is_own_table,
     make_predictions,
     read_predictions,
     write_predictions,
@@ -225,6 +226,13 @@ def test_own_table_with_a_hole_in_its_logits_is_refused(tmp_path):
     table.to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(DataError, match="row 1"):
         read_predictions(tmp_path / "p.csv", AUTO)
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+def test_a_table_of_this_package_is_known(tmp_path, name):
+    write_predictions(make.binary(n=2), tmp_path / name)
+    assert is_own_table(tmp_path / name)
+    assert not is_own_table(written(tmp_path, "y,p\n1,0.75\n"))
 
 
 # ---------------------------------------------------------------- other programs' tables

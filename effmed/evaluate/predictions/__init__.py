@@ -2,7 +2,7 @@
 
 from effmed.evaluate.predictions.labels import UNKNOWN, apply_policy
 from effmed.evaluate.predictions.levels import Scores, join_predictions, join_scores
-from effmed.evaluate.predictions.reading import read_predictions
+from effmed.evaluate.predictions.reading import is_own_table, read_predictions
 from effmed.evaluate.predictions.table import (
     ATTRIBUTES,
     Predictions,
@@ -20,6 +20,7 @@ __all__ = [
     "Scores",
     "apply_policy",
     "class_numbers",
+    "is_own_table",
     "join_predictions",
     "join_scores",
     "make_predictions",

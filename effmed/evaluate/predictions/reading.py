@@ -69,6 +69,15 @@ def read_predictions(path: Path, columns: ColumnSettings, also: tuple[str, ...] 
     return _read_foreign(table, columns, path, also)
 
 
+def is_own_table(path: Path) -> bool:
+    """Return whether a file holds a table that this package wrote.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    return _is_own(_read_table(path))
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a file; every column of a CSV as text, so that no class named NA or 007 changes."""
     try:

@@ -109,11 +109,7 @@ def _row(each: PairedDifference, scale: float) -> DifferenceRow:
     known = word(each.name)
     at = "" if each.threshold is None else f" at {each.threshold:g}"
     patients = "" if each.n_patients is None else f", {count_text(each.n_patients, 'patient')}"
-    only = (
-        None
-        if each.first_only is None
-        else f"only the first right {each.first_only}, only the second {each.second_only}"
-    )
+    only = f"only the first right {each.first_only}, only the second {each.second_only}"
     return DifferenceRow(
         label=known.label + at,
         meaning=known.meaning,
@@ -124,7 +120,7 @@ def _row(each: PairedDifference, scale: float) -> DifferenceRow:
         limits=limits_text(each),
         p_value=p_text(each.p_value),
         basis=f"{each.n_events:,} of {count_text(each.n, 'image')}{patients}",
-        notes="; ".join(filter(None, (each.reason, only))),
+        notes="; ".join(filter(None, (each.reason, only if each.first_only or each.second_only else ""))),
         bar=_bar(each, scale),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effmed.evaluate import comparison
-from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.predictions import is_own_table, read_predictions
 from effmed.evaluate.render.comparison import difference_rows, write_comparison
 from effmed.recipe import ColumnSettings
 from effmed.run import open_run
@@ -29,9 +29,13 @@ def compare(first: Path, second: Path, recipe: Recipe) -> Comparison:
 
 
 def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
-    """Return the test predictions of a run folder, or a table as the recipe's columns describe it, and its name."""
+    """Return the test predictions of a run folder, or a table, and its name.
+
+    The recipe's columns describe tables of other programs alone, so that one can be compared with a table of this.
+    """
     if path.is_file() or (path.suffix in TABLES and not path.is_dir()):
-        return read_predictions(path, recipe.columns), path.stem
+        columns = ColumnSettings() if is_own_table(path) else recipe.columns
+        return read_predictions(path, columns), path.stem
     return read_predictions(open_run(path).predictions("test"), ColumnSettings()), path.resolve().name
 
 

@@ -46,13 +46,14 @@ def test_two_tables_of_one_name_are_told_apart(runs):
     assert workflows.compare(*tables, RECIPE).names == ("test (first)", "test (second)")
 
 
-def test_another_program_s_table_is_compared_with_a_run(runs, tmp_path):
+@pytest.mark.parametrize("own", ["", "predictions/test.parquet"])
+def test_another_program_s_table_is_compared_with_a_run_or_its_table(runs, tmp_path, own):
     table = make.binary(60).frame
     foreign = table[["image", "patient"]].assign(diagnosis=table["truth"], probability_opacity=0.5)
     foreign.to_csv(tmp_path / "reader.csv", index=False)
     recipe = find_recipe(None, ["report.bootstrap_replicates=100", "columns.truth=diagnosis"])
-    found = workflows.compare(runs[0], tmp_path / "reader.csv", recipe)
-    assert found.names == ("xrays-b0-1", "reader")
+    found = workflows.compare(runs[0] / own, tmp_path / "reader.csv", recipe)
+    assert found.names == ("test" if own else "xrays-b0-1", "reader")
     assert found.differences[0].second == 0.5
     reasons = {each.reason for each in found.differences if each.name == "accuracy"}
     assert reasons == {"images without a decision (no operating point): 60 of 60 in reader"}
