@@ -404,7 +404,8 @@ def test_columns_are_chosen_by_class():
 
 def test_the_folder_holds_page_json_plots_and_tables(two, folder, two_plots):
     names = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
-    wanted = {"report.json", "report.html", "tables/metrics.csv", *(f"tables/{name}.csv" for name in two.tables)}
+    wanted = {"report.json", "report.html", "tables/metrics.csv", "tables/checklist.csv"}
+    wanted |= {f"tables/{name}.csv" for name in two.tables}
     assert names == wanted | {f"plots/{plot.name}.{kind}" for plot in two_plots for kind in ("svg", "png")}
 
 

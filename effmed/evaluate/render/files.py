@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from effmed.evaluate.render.checklist import COLUMNS, checklist_rows
 from effmed.evaluate.render.page import render_page
 from effmed.evaluate.render.plots import make_plots
 from effmed.run import replacing, write_json, write_text
@@ -32,6 +33,7 @@ def write_report(report: Report, folder: Path) -> None:
     for name, table in report.tables.items():
         write_text(folder / "tables" / f"{name}.csv", csv_text(table.columns, table.rows))
     write_text(folder / "tables" / "metrics.csv", _metrics_text(report))
+    write_text(folder / "tables" / "checklist.csv", csv_text(COLUMNS, checklist_rows(report)))
     write_text(folder / "report.html", render_page(report, plots))
     write_json(folder / "report.json", report)
 

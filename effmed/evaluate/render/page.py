@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from effmed.evaluate.render.checklist import make_checklist
 from effmed.evaluate.render.plots import MAX_CLASSES, inline_svg, judged, make_plots
 from effmed.evaluate.render.text import find_metric, limits_text, metric_text, number_text
 from effmed.evaluate.render.words import CALIBRATION, DECISIONS, DISCRIMINATION, MAIN, Word, word
@@ -73,6 +74,7 @@ def render_page(report: Report, plots: list[Plot]) -> str:
         stages=stages_of(report),
         confusion=confusion_rows(report.tables.get("confusion")),
         methods=methods(report),
+        checklist=make_checklist(report),
         plots={part: [_figure(plot) for plot in plots if plot.section == part] for part in _sections(plots)},
         n_not_drawn=max(0, len(judged(report)) - MAX_CLASSES),
     )
