@@ -1,5 +1,6 @@
 """One story on made radiographs: inspect → train → evaluate → predict, and what happens when something is wrong."""
 
+import csv
 import json
 import re
 import shutil
@@ -351,6 +352,26 @@ def test_a_bundle_survives_the_disk(tiny_run):
     bundle = read_bundle(tiny_run.bundle)
     assert weights_digest(bundle.network) == bundle.sheet.weights_sha256
     assert make_context(bundle.sheet, bundle.plan, run="r", split="test").variant == VARIANT
+
+
+def test_the_report_tells_software_and_preprocessing_but_not_the_machines_folders(tiny_run):
+    facts = json.loads(tiny_run.report.read_text())["data"]["facts"]
+    recorded = json.loads(tiny_run.environment.read_text())
+    assert facts["software"].startswith(f"effmed {recorded['effmed']}, python {recorded['python']}, torch ")
+    assert recorded["data"] not in facts["software"]
+    spec = json.loads(tiny_run.plan.read_text())["preprocessing"]
+    assert f"{spec['width']} × {spec['height']} px" in facts["preprocessing"]
+
+
+def test_a_run_answers_more_of_the_checklist_than_its_predictions_alone(tiny_run, tmp_path):
+    arguments = ["evaluate", "--predictions", str(tiny_run.predictions("test")), "--out", str(tmp_path / "alone")]
+    assert RUNNER.invoke(app, arguments).exit_code == 0
+    answered = []
+    for folder in (tiny_run.folder, tmp_path / "alone"):
+        rows = csv.DictReader((folder / "tables" / "checklist.csv").read_text(encoding="utf-8").splitlines())
+        answered.append({(row["guideline"], row["item"]) for row in rows if row["where"]})
+    assert answered[1] < answered[0]
+    assert ("CLAIM 2024", "23") in answered[0] - answered[1]
 
 
 def test_nothing_to_score_is_said(tiny_run, tmp_path):

@@ -13,6 +13,7 @@ from effmed.learn.network import find_machine
 from effmed.workflows.catalogue import package_version
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PACKAGES = (
@@ -49,6 +50,11 @@ def environment(machine_name: str) -> dict[str, str]:
         "device": machine_name,
         **versions,
     }
+
+
+def software_text(recorded: Mapping[str, str]) -> str:
+    """Return the versions of an ``environment.json`` as one line; machine, paths and command stay out of it."""
+    return ", ".join(f"{name} {recorded[name]}" for name in ("effmed", "python", *PACKAGES) if name in recorded)
 
 
 def _existing(folder: Path) -> Path:

@@ -28,6 +28,8 @@ def plan(**changes):
         ),
         "frames": "error",
         "frame_rule": "mean",
+        "level": "image",
+        "level_rule": "mean",
         "mean": (0.5,) * channels,
         "std": (0.5,) * channels,
         "dropout": 0.0,

@@ -17,6 +17,7 @@ from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_sheet
 from effmed.learn.plan import Plan
 from effmed.recipe import ColumnSettings
 from effmed.run import Run, newest_run, open_run
+from effmed.workflows.checkup import software_text
 from effmed.workflows.talk import Talk, progress_of
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def run_context(run: Run) -> ReportContext:
 
 
 def with_record(context: ReportContext, run: Run) -> ReportContext:
-    """Add what the run wrote down: what the audit of its data found, where its images went, predictions on val."""
+    """Add what the run wrote down: its software, its audit, where its images went, its predictions on val."""
     facts = dict(context.facts)
+    if run.environment.is_file():
+        facts["software"] = software_text(json.loads(run.environment.read_text(encoding="utf-8")))
     if run.audit.is_file():
         facts["audit of the data"] = str(json.loads(run.audit.read_text(encoding="utf-8"))["summary"])
     return replace(context, facts=facts, flow=_flow(run), val=read_val(run))
@@ -68,6 +71,7 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
     size = plan.preprocessing
     facts = {
         "network": f"{plan.network}, {size.width} × {size.height} px, {size.channels} channel(s)",
+        "preprocessing": _preprocessing_text(plan),
         "starting weights": plan.weights,
         "training images": str(plan.n_train),
         "validation images": str(plan.n_val),
@@ -89,6 +93,14 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         level=plan.level,
         level_rule="" if plan.level == "image" else f"{plan.level_rule} of logits",
     )
+
+
+def _preprocessing_text(plan: Plan) -> str:
+    """Say how the pixels of a file become what the network sees."""
+    spec = plan.preprocessing
+    fitted = f"fitted into {spec.width} × {spec.height} px on black, proportions kept; {spec.depth}"
+    mean, std = (", ".join(f"{each:.3f}" for each in values) for values in (plan.mean, plan.std))
+    return f"DICOM window {spec.window}; {fitted}, scaled to 0 to 1; minus mean {mean}, divided by {std}"
 
 
 def _frames_text(plan: Plan) -> str:
