@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufacturer", "scanner", "body_part")
 IDENTITY = ("image", "frame", "patient", "study", "truth")
 OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
+LESS_THAN_ONE_CLASS = ("prediction_set", "referred")  # after the attributes, where the bundle knows of them
 BETWEEN = " | "  # the classes of a prediction set
 TRUTH = "truth_"  # before the name of each label, where labels do not exclude each other
 N_NAMES_SHOWN = 10

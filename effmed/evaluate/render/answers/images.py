@@ -17,7 +17,7 @@ from effmed.evaluate.render.answers.parts import (
     per_class_text,
     subgroup_columns,
 )
-from effmed.evaluate.report.make import count_text
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from effmed.evaluate.report import Report

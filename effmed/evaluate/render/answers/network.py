@@ -12,7 +12,7 @@ from effmed.evaluate.render.answers.parts import (
     is_of_network,
     weights_text,
 )
-from effmed.evaluate.report.make import count_text
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from effmed.evaluate.decisions import OperatingPoint

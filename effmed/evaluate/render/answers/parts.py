@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effmed.evaluate.render.text import find_metric, metric_text
 from effmed.evaluate.render.words import word
-from effmed.evaluate.report.make import count_text
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

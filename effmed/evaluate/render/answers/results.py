@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from effmed.evaluate.render.answers.parts import MAX_CLASSES, Answer, main_class, n_rows, subgroup_columns, values_text
 from effmed.evaluate.render.text import find_metric, metric_text
 from effmed.evaluate.render.words import CALIBRATION, DECISIONS, DISCRIMINATION, MAIN, word
-from effmed.evaluate.report.make import count_text
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from effmed.evaluate.report import Report
