@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from effmed.errors import DataError
-from effmed.evaluate.calibration.regression import fit_logistic, sandwich, why_no_regression
+from effmed.evaluate.calibration.regression import fit_logistic, why_no_regression
 from effmed.evaluate.discrimination.auroc import Placements, auroc_covariance, patients_per_class, too_few
 from effmed.evaluate.intervals import (
     Counts,
@@ -26,6 +26,7 @@ from effmed.evaluate.intervals import (
     checked,
     effective_number,
     make_units,
+    variance_of_total,
     wilson_interval,
 )
 
@@ -200,9 +201,11 @@ def slope_part(judged: Judged) -> Part:
 
 
 def _coefficient(judged: Judged, design: Floats, offset: Floats | float) -> Part:
-    """Return the last coefficient with the variance of ``calibration.citl`` and ``slope``.
+    """Return the last coefficient with its variance by patient: the sandwich of ``calibration.citl`` and ``slope``.
 
-    Its influence is the last row of (covariance @ x) x residual, of maximum likelihood.
+    Its influence is the last row of (covariance @ x) x residual, of maximum likelihood. Where a report has Wald's
+    interval, of independent images, this one is wider if logits are too extreme: the textbook's variance of CITL
+    then is too small.
     """
     reason = why_no_regression(judged.logits, judged.counts)
     if reason:
@@ -212,12 +215,11 @@ def _coefficient(judged: Judged, design: Floats, offset: Floats | float) -> Part
     if fit is None:
         return Part(None, reason="the logits separate the classes perfectly: the slope is infinite")
     value = float(fit.coefficients[-1])
-    if units.clustered and units.count < 2:
+    if units.count < 2:
         return Part(value, reason="all images are of one patient: no interval")
-    covariance = sandwich(fit, design, target, units) if units.clustered else fit.covariance
-    totals = judged.totals((design @ fit.covariance[-1]) * (target - fit.probability))
-    df = units.count - 1 if units.clustered else np.inf
-    return Part(value, Spread(value, float(covariance[-1, -1]), df, totals))
+    influence = (design @ fit.covariance[-1]) * (target - fit.probability)
+    spread = Spread(value, variance_of_total(influence, units), units.count - 1, judged.totals(influence))
+    return Part(value, spread)
 
 
 def sensitivity_part(judged: Judged) -> Part:
