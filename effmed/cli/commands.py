@@ -9,7 +9,7 @@ import typer
 
 from effmed import workflows
 from effmed.cli.output import Output, make_table, megabytes
-from effmed.cli.tables import inspection_tables
+from effmed.cli.tables import inspection_tables, recalibration_tables
 from effmed.errors import RecipeError
 from effmed.recipe import recipe_keys
 from effmed.run import check_absent
@@ -155,6 +155,24 @@ def predict(
     output.result(scored.model_dump(mode="json"), human)
     if scored.n_unreadable or scored.n_refused:
         raise typer.Exit(UNREADABLE_ROWS)
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a bundle folder.")],
+    data: Annotated[Path, typer.Option("--data", help="Images of the site; labelled, but for a new prevalence.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the new bundle.")],
+    labels: LabelsOption = None,
+    settings: SetOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Recalibrate a bundle for another site; the network stays. --set calibration.update=… says what is changed."""
+    output = Output(as_json=as_json, quiet=quiet)
+    check_absent(out, overwrite=overwrite)
+    recipe = catalogue.find_recipe(None, settings or [])
+    made = workflows.calibrate(run, recipe, data=data, labels=labels, out=out, talk=output)
+    output.result(made.model_dump(mode="json"), recalibration_tables(made))
 
 
 def variants(as_json: JsonOption = False) -> None:

@@ -1,15 +1,16 @@
-"""What ``effmed inspect`` found, on one screen."""
+"""What ``effmed inspect`` and ``effmed calibrate`` found, on one screen."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from effmed.cli.output import make_table
+from effmed.workflows.values import measure_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from effmed.workflows.values import Inspection
+    from effmed.workflows.values import Inspection, Recalibrated
 
 N_VALUES = 4  # of each attribute; --json and the contact sheet have all
 N_UNREADABLE = 10
@@ -64,3 +65,18 @@ def _finding(finding: dict[str, Any]) -> str:
     dots = " …" if finding["n_images"] > len(images) else ""
     named = f"\n  {', '.join(images)}{dots}" if images else ""
     return f"\n{finding['severity']}: {finding['kind']}: {finding['text']}\n  {finding['hint']}{named}"
+
+
+def recalibration_tables(made: Recalibrated) -> list[str | Table]:
+    """Return texts and a table to print: the new bundle, what was changed, calibration before and after, caveats."""
+    lines = [f"bundle {made.out}", f"calibration {made.calibrator}"]
+    if made.prevalence:
+        lines.append("prevalence " + ", ".join(f"{name} {share:.3f}" for name, share in made.prevalence.items()))
+    if made.threshold_before is not None and made.threshold_after is not None:
+        lines.append(f"threshold {made.threshold_before:.4f} before, {made.threshold_after:.4f} after")
+    rows = [
+        (f"{row['name']} {row['class']}", measure_text(row["before"]), measure_text(row["after"]))
+        for row in made.metrics
+    ]
+    table = [make_table("", ("metric", "before", "after"), rows)] if rows else []
+    return ["\n".join(lines), *table, "\n".join(made.notes)]

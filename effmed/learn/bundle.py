@@ -22,6 +22,7 @@ from effmed.evaluate.calibrators import Calibrator
 from effmed.evaluate.decisions import Decisions, OperatingPoint, Referral, SetRule
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
+from effmed.recipe import CalibrationUpdate
 from effmed.run import replacing, write_json, write_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,37 @@ if TYPE_CHECKING:
 WEIGHTS, SHEET, CARD = "weights.safetensors", "bundle.json", "CARD.md"
 BEST, STATE = "best.safetensors", "state.pt"  # beside WEIGHTS in a checkpoint
 SHORT_HASH = 16
+
+
+class Recalibration(BaseModel):
+    """One change of a bundle's probabilities for another site; its network stayed.
+
+    Attributes:
+        update: What was changed, a ``calibration.update`` of the recipe.
+        site: Name of the site's images, without their path.
+        date: Day, as YYYY-MM-DD.
+        n: Images of the site that were used.
+        n_events: Images of the rarest class among them; None where no labels were used.
+        from_bundle: Name of the run or folder whose bundle was changed.
+        from_digest: SHA-256 of that bundle's ``bundle.json``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    update: CalibrationUpdate
+    site: str
+    date: str
+    n: int
+    n_events: int | None
+    from_bundle: str
+    from_digest: str
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        events = "no labels" if self.n_events is None else f"{self.n_events} of the rarest class"
+        origin = f"from bundle {self.from_bundle} ({self.from_digest[:SHORT_HASH]}…)"
+        return f"{self.update} on site {self.site}, {self.n} images, {events}, on {self.date}, {origin}"
 
 
 class BundleSheet(BaseModel):
@@ -53,6 +85,7 @@ class BundleSheet(BaseModel):
     weights_sha256: str
     best_epoch: int
     n_patients: dict[str, int]
+    recalibrations: tuple[Recalibration, ...] = ()
 
     @property
     def decisions(self) -> Decisions:
@@ -149,7 +182,8 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
         plan: What was decided.
         lines: The main results, name → sentence.
     """
-    rows = "\n".join(f"| {name} | {text} |" for name, text in lines.items())
+    changed = {f"recalibration {number}": each.text for number, each in enumerate(sheet.recalibrations, start=1)}
+    rows = "\n".join(f"| {name} | {text} |" for name, text in {**changed, **lines}.items())
     point = sheet.operating_points[0] if sheet.operating_points else None
     decision = (
         f"{point.class_name} where its probability is at least {point.threshold:.4f} "

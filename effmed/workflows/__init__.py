@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from effmed.evaluate.report import Report
     from effmed.learn.plan import Plan
     from effmed.recipe import Recipe
-    from effmed.workflows.values import CacheFacts, Inspection, Scored, Trained, Training
+    from effmed.workflows.values import CacheFacts, Inspection, Recalibrated, Scored, Trained, Training
 
 __all__ = [
     "Silence",
     "Talk",
     "cache_clear",
     "cache_info",
+    "calibrate",
     "compare",
     "differences",
     "doctor",
@@ -108,6 +109,15 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk 
     from effmed.workflows.scoring import predict as work
 
     return work(run, data, out, recipe, talk or Silence())
+
+
+def calibrate(
+    run: Path, recipe: Recipe, *, data: Path, labels: Path | None, out: Path, talk: Talk | None = None
+) -> Recalibrated:
+    """Recalibrate a bundle for another site; the network stays. Writes a new bundle."""
+    from effmed.workflows.scoring import calibrate as work
+
+    return work(run, recipe, data=data, labels=labels, out=out, talk=talk or Silence())
 
 
 def headline(report: Report) -> dict[str, str]:

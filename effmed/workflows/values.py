@@ -58,6 +58,30 @@ class Scored(Result):
     out: str
 
 
+class Recalibrated(Result):
+    """What ``calibrate`` changed, and what that did to the site's own images."""
+
+    out: str
+    update: str
+    site: str
+    n: int
+    n_events: int | None
+    calibrator: str
+    prevalence: dict[str, float]
+    threshold_before: float | None
+    threshold_after: float | None
+    metrics: list[dict[str, Any]]
+    notes: list[str]
+
+
+def measure_text(measure: dict[str, Any]) -> str:
+    """Return a measure of ``Recalibrated`` in words: value and interval, or why there is none."""
+    if measure["value"] is None:
+        return f"not estimable: {measure['reason']}"
+    interval = "" if measure["low"] is None else f" ({measure['low']:.3f} to {measure['high']:.3f})"
+    return f"{measure['value']:.3f}{interval}"
+
+
 @dataclass(frozen=True)
 class Training:
     """What ``train`` is asked for.

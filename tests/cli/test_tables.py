@@ -3,8 +3,8 @@
 import pytest
 
 from effmed.cli.output import Output
-from effmed.cli.tables import N_IMAGES, N_UNREADABLE, N_VALUES, inspection_tables
-from effmed.workflows.values import Inspection
+from effmed.cli.tables import N_IMAGES, N_UNREADABLE, N_VALUES, inspection_tables, recalibration_tables
+from effmed.workflows.values import Inspection, Recalibrated
 
 
 def tally(value, n, **per_class):
@@ -79,3 +79,55 @@ def test_findings_name_some_of_their_images(printed):
 
 def test_no_finding_is_said(printed):
     assert printed(inspection()).endswith("audit: nothing suspicious found\n")
+
+
+def recalibrated(**changes):
+    values = {
+        "out": "clinic",
+        "update": "slope",
+        "site": "clinic",
+        "n": 90,
+        "n_events": 30,
+        "calibrator": "platt: scale 0.7, bias 0.2; then scale 1.2, bias -1",
+        "prevalence": {"healthy": 2 / 3, "sick": 1 / 3},
+        "threshold_before": 0.4,
+        "threshold_after": 0.25,
+        "metrics": [],
+        "notes": ["expect less"],
+    }
+    return Recalibrated(**{**values, **changes})
+
+
+def estimate(value, low=None, high=None, reason=""):
+    return {"value": value, "low": low, "high": high, "reason": reason}
+
+
+def test_a_recalibration_shows_every_measure_before_and_after(capsys):
+    citl = {
+        "name": "citl",
+        "class": "sick",
+        "before": estimate(0.5, 0.1, 0.9),
+        "after": estimate(None, reason="no image of it"),
+    }
+    Output().result({}, recalibration_tables(recalibrated(metrics=[citl])))
+    text = capsys.readouterr().out
+    for part in (
+        "bundle clinic",
+        "then scale 1.2, bias -1",
+        "healthy 0.667, sick 0.333",
+        "threshold 0.4000 before, 0.2500 after",
+        "citl sick",
+        "0.500 (0.100 to 0.900)",
+        "not estimable: no image of it",
+        "expect less",
+    ):
+        assert part in text
+
+
+def test_what_a_recalibration_does_not_have_is_not_shown(capsys):
+    made = recalibrated(prevalence={}, threshold_before=None, threshold_after=None)
+    Output().result({}, recalibration_tables(made))
+    text = capsys.readouterr().out
+    assert "threshold" not in text
+    assert "before" not in text
+    assert "prevalence" not in text

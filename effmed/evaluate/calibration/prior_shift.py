@@ -43,22 +43,12 @@ def check_prevalence(prevalence: Floats, name: str) -> None:
         raise DataError(problem, hint="give one share per class, in the order of the classes")
 
 
-def prevalence_by_em(
-    probability: NDArray[Any],
-    source: Floats,
-    *,
-    weights: NDArray[Any] | None = None,
-    tolerance: float = TOLERANCE,
-    start: Floats | None = None,
-) -> Floats:
+def prevalence_by_em(probability: NDArray[Any], source: Floats) -> Floats:
     """Estimate the prevalences of unlabelled images by maximum likelihood.
 
     Args:
         probability: (n, class), calibrated at ``source``.
         source: (class,).
-        weights: (n,) how often each image counts; None for once.
-        tolerance: Largest change of a prevalence in the last step.
-        start: (class,) where to begin; None for ``source``.
 
     Returns:
         (class,), adding up to 1.
@@ -67,28 +57,37 @@ def prevalence_by_em(
         DataError: It does not converge, since hardly any image tells the classes apart.
 
     Source:
-        Saerens, Latinne and Decaestecker 2002: the EM algorithm of their section 2.
+        Saerens, Latinne and Decaestecker 2002: the EM algorithm of their section 2; its steps are lengthened as in
+        Varadhan and Roland, Scandinavian Journal of Statistics 2008, 35:335 (SQUAREM), where that gains likelihood.
     """
     probability = check_probability(probability, len(probability))
     check_prevalence(source, "source")
-    share = np.full(len(probability), 1 / len(probability)) if weights is None else weights / weights.sum()
-    prevalence = source if start is None else start
+    ratio, prevalence = probability / source, source
     for _ in range(MAX_STEPS):
-        weighted = probability * (prevalence / source)
-        after = np.asarray(share @ (weighted / weighted.sum(axis=1, keepdims=True)))
-        if np.abs(after - prevalence).max() < tolerance:
-            return after
-        prevalence = after
+        first = _em_step(ratio, prevalence)
+        step = first - prevalence
+        if np.abs(step).max() < TOLERANCE:
+            return first
+        second = _em_step(ratio, first)
+        bend = second - first - step
+        length = np.sqrt((step @ step) / max(float(bend @ bend), np.finfo(np.float64).tiny))
+        far = prevalence + 2 * length * step + length**2 * bend
+        gains = (far > 0).all() and _log_likelihood(ratio, far) >= _log_likelihood(ratio, second)
+        prevalence = far / far.sum() if gains else second
     raise DataError("the prevalence does not converge", hint="state it instead of estimating it")
 
 
+def _em_step(ratio: Floats, prevalence: Floats) -> Floats:
+    weighted = ratio * prevalence
+    return np.asarray((weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0))
+
+
+def _log_likelihood(ratio: Floats, prevalence: Floats) -> float:
+    return float(np.log(ratio @ prevalence).sum())
+
+
 def prevalence_by_confusion(
-    probability: NDArray[Any],
-    source_probability: NDArray[Any],
-    source_truth: NDArray[Any],
-    *,
-    hard: bool = False,
-    weights: NDArray[Any] | None = None,
+    probability: NDArray[Any], source_probability: NDArray[Any], source_truth: NDArray[Any], *, hard: bool = False
 ) -> Floats:
     """Estimate the prevalences of unlabelled images by inverting the confusion on labelled ones (BBSE).
 
@@ -97,7 +96,6 @@ def prevalence_by_confusion(
         source_probability: (m, class) of labelled images.
         source_truth: (m,) class numbers.
         hard: Whether decisions are counted (Rogan-Gladen) instead of probabilities averaged.
-        weights: (n,) how often each unlabelled image counts; None for once.
 
     Returns:
         (class,), adding up to 1; may lie outside 0 to 1 by chance.
@@ -115,7 +113,7 @@ def prevalence_by_confusion(
     confusion = source_votes.T @ members / members.sum(axis=0)  # column: true class, row: what it is taken for
     if np.linalg.cond(confusion) > 1 / np.finfo(np.float64).eps:
         raise DataError("the network does not tell the classes apart", hint="state the prevalence instead")
-    return np.asarray(np.linalg.solve(confusion, np.average(votes, axis=0, weights=weights)))
+    return np.asarray(np.linalg.solve(confusion, votes.mean(axis=0)))
 
 
 def _votes(probability: NDArray[Any], *, hard: bool) -> Floats:

@@ -10,7 +10,7 @@ from effmed.evaluate.calibrators.model import (
     probabilities,
     probability_interval,
 )
-from effmed.evaluate.calibrators.moving import shift_prevalence
+from effmed.evaluate.calibrators.moving import prevalence_with_limits, recalibrate, shift_prevalence
 
 __all__ = [
     "Affine",
@@ -24,7 +24,9 @@ __all__ = [
     "fit_calibrator",
     "identity_calibrator",
     "join_calibrators",
+    "prevalence_with_limits",
     "probabilities",
     "probability_interval",
+    "recalibrate",
     "shift_prevalence",
 ]

@@ -60,7 +60,7 @@ def fit_calibrator(
     """
     logits = check_numbers(logits, len(truth), "logits")
     n_classes = max(logits.shape[1], 2)
-    truth = _checked_classes(truth, n_classes)
+    truth = checked_classes(truth, n_classes)
     events = np.bincount(truth, minlength=n_classes)
     shift = np.asarray(prior_shift, dtype=np.float64)
     found, maps, reason = _first_that_fits(method, logits - shift, truth)
@@ -80,7 +80,7 @@ def _first_that_fits(method: str, logits: Floats, truth: Integers) -> tuple[Cali
     """Return the method that was fitted, its map, and why none before it was."""
     reasons: list[str] = []
     for candidate, needed in _candidates(method, logits.shape[1]):
-        fitted = _fit(candidate, logits, truth, needed)
+        fitted = fit_map(candidate, logits, truth, needed)
         if not isinstance(fitted, str):
             return candidate, (fitted,), "; ".join(reasons)
         if method != "auto":
@@ -110,7 +110,8 @@ def _candidates(method: str, n_logits: int) -> tuple[tuple[CalibrationMethod, in
     return ((cast("CalibrationMethod", method), NEEDED.get(method, MIN_EVENTS)),)
 
 
-def _checked_classes(truth: NDArray[Any], n_classes: int) -> Integers:
+def checked_classes(truth: NDArray[Any], n_classes: int) -> Integers:
+    """Return class numbers (n,) as integers; ``DataError`` where one is none."""
     wrong = ~np.isin(truth, np.arange(n_classes))
     if wrong.any():
         problem = f"truth is not a class number from 0 to {n_classes - 1} in {row_text(wrong)}"
@@ -118,8 +119,8 @@ def _checked_classes(truth: NDArray[Any], n_classes: int) -> Integers:
     return np.asarray(truth).astype(np.int64)
 
 
-def _fit(method: CalibrationMethod, logits: Floats, truth: Integers, needed: int) -> Map | str:
-    """Return what was fitted, or why there is nothing."""
+def fit_map(method: CalibrationMethod, logits: Floats, truth: Integers, needed: int) -> Map | str:
+    """Return the map that a method fits, or why there is none: fewer than ``needed`` events, or no optimum."""
     events = np.bincount(truth, minlength=max(logits.shape[1], 2))
     if method == "temperature":
         available, of = truth.size - int(events.max()), "outside the commonest class"

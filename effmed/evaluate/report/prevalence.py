@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from effmed.errors import DataError, RecipeError
 from effmed.evaluate import calibration
 from effmed.evaluate.calibration.prior_shift import prevalence_by_confusion, prevalence_by_em, shift_logits
-from effmed.evaluate.intervals import PERCENTILES, Integers, bootstrap, make_units
+from effmed.evaluate.calibrators import prevalence_with_limits
 from effmed.evaluate.report.averages import IMPOSSIBLE
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 ASSUMPTION = "assumes that images of a class look as they do on val, and that only the shares of the classes differ"
 N_DRAWS = 200  # bootstrap replicates of an estimated prevalence: each is an estimation of its own
-DRAW_TOLERANCE = 1e-6  # of a prevalence in a replicate, far below the width of the interval
 LOWEST_SHARE = 1e-6  # of a class whose estimated share is 0 or, by chance, below
 
 
@@ -60,25 +60,22 @@ def _source(calibrator: Calibrator) -> Floats:
 
 def _estimate(evidence: Evidence, val: Predictions | None, source: Floats) -> tuple[Floats, Floats]:
     """Return the prevalences (class,) and their bootstrap limits (2, class)."""
-    probability = evidence.probability("calibrated")
-    units = make_units(evidence.patients, evidence.n)
     if evidence.settings.prevalence_estimate == "em":
-        found = prevalence_by_em(probability, source)
-
-        def again(weights: Integers) -> Floats:
-            return prevalence_by_em(probability, source, weights=weights, tolerance=DRAW_TOLERANCE, start=found)
+        estimate = partial(prevalence_by_em, source=source)
+    elif val is None:
+        problem = "BBSE needs the network's confusion on val, and there are no predictions on val"
+        raise DataError(problem, hint="name the run folder, not its bundle, or use report.prevalence_estimate=em")
     else:
-        if val is None:
-            problem = "BBSE needs the network's confusion on val, and there are no predictions on val"
-            raise DataError(problem, hint="name the run folder, not its bundle, or use report.prevalence_estimate=em")
         known = val.readable.labelled
-        found = prevalence_by_confusion(probability, known.probability, known.truth)
-
-        def again(weights: Integers) -> Floats:
-            return prevalence_by_confusion(probability, known.probability, known.truth, weights=weights)
-
-    draws = bootstrap(again, units, replicates=N_DRAWS, seed=evidence.settings.seed)
-    return found, np.percentile(draws, PERCENTILES, axis=0)
+        estimate = partial(prevalence_by_confusion, source_probability=known.probability, source_truth=known.truth)
+    found = prevalence_with_limits(
+        estimate,
+        evidence.probability("calibrated"),
+        evidence.patients,
+        replicates=N_DRAWS,
+        seed=evidence.settings.seed,
+    )
+    return found[:, 0], found[:, 1:].T
 
 
 def _rows(

@@ -81,6 +81,8 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         "patients": ", ".join(f"{name} {count}" for name, count in sheet.n_patients.items()),
         "weights SHA-256": sheet.weights_sha256,
     }
+    for number, each in enumerate(sheet.recalibrations, start=1):
+        facts[f"recalibration {number}"] = each.text
     return ReportContext(
         run=run,
         variant=plan.variant,
@@ -142,15 +144,24 @@ def bundle_folder(run: Path | None, talk: Talk) -> Path:
     return run if (run / SHEET).is_file() else open_run(run).bundle
 
 
+def run_of(folder: Path, sheet: BundleSheet) -> Run | None:
+    """Return the run in which a bundle folder lies; None where it lies elsewhere, or in another network's run."""
+    run = Run(folder.parent)
+    if not run.is_complete:
+        return None
+    weights = json.loads(run.done.read_text(encoding="utf-8"))["weights_sha256"]
+    return run if weights == sheet.weights_sha256 else None
+
+
 def tell_of_ids(settings: DataSettings, talk: Talk) -> None:
     """Say that persons can be named by what will be written, where that is wanted."""
     if settings.keep_ids:
         talk.warn("data.keep_ids = true: manifest and predictions hold patient and study ids as they are; do not share")
 
 
-def known_patients(run: Run, manifest: Manifest, settings: DataSettings, talk: Talk) -> int | None:
+def known_patients(run: Run | None, manifest: Manifest, settings: DataSettings, talk: Talk) -> int | None:
     """Count patients whose id stands in the run's train or val split; None where that cannot be told."""
-    if not run.manifest.is_file():
+    if run is None:
         return None
     made_with = json.loads(run.environment.read_text(encoding="utf-8")).get(KEY_ID, "kept")
     if made_with != make_pseudonyms(keep_ids=settings.keep_ids).key_id:

@@ -10,7 +10,7 @@ from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
 from effmed.learn.bundle import read_bundle, read_sheet
 from effmed.learn.plan import Plan
-from effmed.run import Run, newest_run, open_run
+from effmed.run import newest_run, open_run
 from effmed.workflows.scoring.bundles import (
     bundle_folder,
     check_as_made,
@@ -19,6 +19,7 @@ from effmed.workflows.scoring.bundles import (
     make_context,
     read_val,
     run_context,
+    run_of,
     score,
     tell_of_ids,
     with_frames,
@@ -49,13 +50,20 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     manifest = scan(data, labels, settings, on_progress=progress_of(talk, "reading headers"))
     check_classes(manifest, bundle)
     table = score(bundle, manifest, talk)
-    run_of_bundle = Run(folder.parent)
+    origin = run_of(folder, bundle.sheet)
     context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
-    n_known = known_patients(run_of_bundle, manifest, recipe.data, talk)
+    n_known = known_patients(origin, manifest, recipe.data, talk)
     if n_known:
         talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
+    for change in bundle.sheet.recalibrations:
+        if change.site == data.resolve().name:
+            talk.warn(
+                f"the bundle was recalibrated on images of the same name ({change.text}): on them it looks too good"
+            )
     facts = {
         **context.facts,
         "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
     }
-    return make_report(table, replace(context, facts=facts, val=read_val(run_of_bundle)), recipe.report)
+    return make_report(
+        table, replace(context, facts=facts, val=None if origin is None else read_val(origin)), recipe.report
+    )

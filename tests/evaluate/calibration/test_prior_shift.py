@@ -70,3 +70,19 @@ def test_classes_that_are_not_told_apart_have_no_confusion() -> None:
     p = np.tile([0.5, 0.5], (4, 1))
     with pytest.raises(DataError, match="tell the classes apart"):
         prevalence_by_confusion(p, p, np.array([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("spread", [0.4, 3.0])
+def test_em_with_lengthened_steps_ends_where_plain_em_ends(spread: float) -> None:
+    p = softmax(np.random.default_rng(0).normal(size=(200, 3)) * spread + [0.3, 0.0, 0.0], axis=1)
+    source = np.array([0.3, 0.3, 0.4])
+    plain = source
+    for _ in range(20_000):
+        weighted = p * plain / source
+        plain = (weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(prevalence_by_em(p, source), plain, atol=1e-7)
+
+
+def test_em_where_a_class_does_not_occur_ends_at_its_border() -> None:
+    p = np.tile([[0.6, 0.39, 0.01], [0.3, 0.69, 0.01]], (50, 1))
+    assert prevalence_by_em(p, np.array([0.3, 0.3, 0.4]))[2] == pytest.approx(0, abs=1e-9)
