@@ -377,3 +377,29 @@ def test_net_benefit_is_given_at_the_stated_thresholds_with_its_gain_over_treati
     assert row["gain_low"] < row["gain_over_all"] < row["gain_high"]
     assert rows(report, "decision_curve")["threshold"].agg(["min", "max"]).tolist() == [0.1, 0.3]
     assert calibration.brier(table.truth, table.probability[:, 1]).value == find(report, "brier").value
+
+
+# ---------------------------------------------------------------- digits of the table
+
+
+def test_a_probability_at_a_threshold_is_on_the_side_where_the_table_has_it(tmp_path):
+    values = np.round(np.arange(1, 100) / 100, 2)
+    table = pd.DataFrame({"y": (np.arange(99) % 3 == 0).astype(int), "p": values})
+    report = judged(read(tmp_path, table), settings(net_benefit_at=tuple(values.tolist())))
+    (expected,) = decisions.net_benefit(table["y"].to_numpy(), values, (0.35,))
+    found = rows(report, "net_benefit").set_index("threshold")["net_benefit"]
+    assert found[0.35] == expected.value
+    for threshold, value in found.items():
+        (one,) = decisions.net_benefit(table["y"].to_numpy(), values, (threshold,))
+        assert value == one.value
+
+
+def test_ties_of_a_table_of_several_classes_stay_ties(tmp_path):
+    rng = np.random.default_rng(0)
+    first = rng.integers(1, 9, 200) / 10
+    second = np.round((1 - first) * rng.integers(1, 9, 200) / 10, 3)
+    columns = {"probability_a": first, "probability_b": second, "probability_c": 1 - first - second}
+    table = pd.DataFrame({"truth": rng.choice(list("abc"), 200), **columns})
+    report = judged(read(tmp_path, table))
+    expected = discrimination.auroc((table["truth"] == "a").to_numpy(int), first)
+    assert find(report, "auroc", "a").value == expected.value

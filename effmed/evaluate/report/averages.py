@@ -21,18 +21,19 @@ IMPOSSIBLE = -1e6  # logit that stands for minus infinity where the class is not
 
 def averages(evidence: Evidence) -> list[Measured]:
     """Return the averages of the AUROC over classes or labels."""
-    columns = [evidence.logits["calibrated"], evidence.probability("calibrated")]
-    ranking = columns[0] if evidence.is_multilabel and np.isfinite(columns[0]).all() else columns[1]
-    if not evidence.is_multilabel:
+    probability = evidence.probability("calibrated")
+    if evidence.is_multilabel:
+        ranking = evidence.label_ranking
+    else:
         ranking = np.column_stack([evidence.against_rest(number, "calibrated").ranking for number in evidence.judged])
     estimates = {
         "macro_auroc": discrimination.macro_auroc(evidence.happened, ranking, evidence.patients),
-        "micro_auroc": discrimination.micro_auroc(evidence.happened, columns[1], evidence.patients),
+        "micro_auroc": discrimination.micro_auroc(evidence.happened, probability, evidence.patients),
     }
     if not evidence.is_multilabel:
         estimates["hand_till_auroc"] = discrimination.hand_till_auroc(
             evidence.truth,
-            columns[1],
+            probability,
             evidence.patients,
             replicates=evidence.settings.bootstrap_replicates,
             seed=evidence.settings.seed,

@@ -98,7 +98,23 @@ class Evidence:
 
     @cached_property
     def _probabilities(self) -> dict[Stage, Floats]:
-        return {stage: self.predictions.to_probability(logits) for stage, logits in self.logits.items()}
+        """Those of the table itself, digit by digit, where the logits say the same."""
+        given = self.predictions.probability
+        found = {stage: self.predictions.to_probability(logits) for stage, logits in self.logits.items()}
+        return {stage: given if is_same(given, each) else each for stage, each in found.items()}
+
+    @cached_property
+    def label_ranking(self) -> Floats:
+        """Of several labels, finite values in the order of the probabilities, (n, class)."""
+        logits = self.logits["calibrated"]
+        is_exact = self.has_own_logits and bool(np.isfinite(logits).all())
+        return logits if is_exact else self.probability("calibrated")
+
+    @cached_property
+    def has_own_logits(self) -> bool:
+        """Whether the table's logits say more than its probabilities: logits made from these may break ties."""
+        made = _logits_behind(self.predictions)
+        return not np.array_equal(self.logits["calibrated"], made)
 
     def against_rest(self, number: int, stage: Stage) -> OneClass:
         """Return one class against the others, on the images whose truth is known for it."""
@@ -109,12 +125,15 @@ class Evidence:
         called = None
         if self.called is not None:
             called = self.called[rows, number] == 1 if self.is_multilabel else self.called[rows] == number
+        probability = self.probability(stage)[rows, number]
+        is_exact = self.has_own_logits and bool(np.isfinite(log_odds).all())
         return OneClass(
             self.classes[number],
             rows,
             truth[rows],
             log_odds[rows],
-            self.probability(stage)[rows, number],
+            probability,
+            log_odds[rows] if is_exact else probability,
             None if self.patients is None else self.patients[rows],
             called,
         )
@@ -130,6 +149,7 @@ class OneClass:
         truth: 1 where it is true, (n,).
         logits: Log odds of the class, (n,); infinite where a table's probability is exactly 0 or 1.
         probability: (n,).
+        ranking: (n,) finite: the log odds, which no rounding ties, or the probabilities where there is nothing more.
         patients: (n,) or None.
         called: Whether each image was decided to be of the class, (n,); None without decisions.
     """
@@ -139,13 +159,9 @@ class OneClass:
     truth: Integers
     logits: Floats
     probability: Floats
+    ranking: Floats
     patients: Patients
     called: NDArray[np.bool_] | None
-
-    @property
-    def ranking(self) -> Floats:
-        """Finite values in the order of the probabilities: the log odds, which no rounding ties, where they exist."""
-        return self.logits if np.isfinite(self.logits).all() else self.probability
 
 
 @dataclass(frozen=True)
@@ -198,11 +214,21 @@ def make_evidence(predictions: Predictions, context: ReportContext, settings: Re
 def _calibrated(predictions: Predictions, context: ReportContext) -> Floats:
     """Return the logits behind the table's probabilities: exact from its logits, or else from the probabilities."""
     computed = calibrate(context.calibrator, predictions.logits)
-    if np.abs(predictions.to_probability(computed) - predictions.probability).max() <= SAME_PROBABILITY:
+    if is_same(predictions.to_probability(computed), predictions.probability):
         return computed
     if context.calibrator.method != "none":
         problem = "the table's probabilities are not those of the run's calibrator"
         raise DataError(problem, hint="predict these images again with this run, or use --predictions alone")
+    return _logits_behind(predictions)
+
+
+def is_same(first: Floats, second: Floats) -> bool:
+    """Whether two tables of probabilities (n, class) differ by no more than rounding for a file."""
+    return bool(np.abs(first - second).max() <= SAME_PROBABILITY)
+
+
+def _logits_behind(predictions: Predictions) -> Floats:
+    """Return the logits of the table's probabilities, (n, outputs); infinite where these are 0 or 1."""
     return logit(predictions.probability) if predictions.is_multilabel else logits_of(predictions.probability)
 
 

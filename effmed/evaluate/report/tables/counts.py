@@ -94,8 +94,7 @@ def _policies(evidence: Evidence) -> pd.DataFrame:
         truths = apply_policy(labels, uncertain=policy, blank=evidence.settings.blank)
         for number, name in enumerate(evidence.classes):
             known = truths[:, number] >= 0
-            logits = evidence.logits["calibrated"][known, number]
-            ranking = logits if np.isfinite(logits).all() else evidence.probability("calibrated")[known, number]
+            ranking = evidence.label_ranking[known, number]
             patients = None if evidence.patients is None else evidence.patients[known]
             auroc = discrimination.auroc(truths[known, number], ranking, patients)
             declared = "declared" if policy == evidence.settings.uncertain else "for comparison"
