@@ -290,6 +290,8 @@ def test_intervals_name_methods_and_unit_once(report, bare):
     assert "Unit of inference: patients. Bootstrap: 100 replicates, seed 0." in text(report, "intervals")
     assert "images, taken as independent" in text(bare, "intervals")
     assert text(report, "intervals").count("Wilson") == 1
+    assert "instead of an interval" not in text(report, "intervals")
+    assert "Calibration errors: null band." in text(report, "intervals")
 
 
 def test_subgroups_are_counted_and_named(report):
