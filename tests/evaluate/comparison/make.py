@@ -67,14 +67,14 @@ def two(n=80, seed=0, images=1, threshold=0.5):
     return [table(truth, each, threshold=threshold, patient=patient) for each in (first, second)]
 
 
-def several(n=120, seed=0, classes=("a", "b", "c"), images=1, noise=(1.0, 2.0)):
-    """Two tables of several classes in turn."""
+def several(n=120, seed=0, classes=("a", "b", "c"), images=1, noise=(0.5, 1.5)):
+    """Two tables of several classes in turn; what misleads one network misleads the other."""
     rng = np.random.default_rng(seed)
     truth = np.arange(n) % len(classes)
     patient = [f"P{row // images}" for row in range(n)]
-    tables = []
+    shown, tables = 1.5 * np.eye(len(classes))[truth] + rng.normal(size=(n, len(classes))), []
     for scale in noise:
-        odds = np.exp(1.5 * np.eye(len(classes))[truth] + scale * rng.normal(size=(n, len(classes))))
+        odds = np.exp(shown + scale * rng.normal(size=(n, len(classes))))
         probability = odds / odds.sum(axis=1, keepdims=True)
         tables.append(table(truth, probability, classes=classes, patient=patient))
     return tables

@@ -53,6 +53,14 @@ def test_net_benefit_is_given_at_the_thresholds_that_were_asked_for():
         assert getattr(found["net_benefit", "opacity", 0.25], field) == pytest.approx(want.value, abs=EXACT)
 
 
+def test_a_probability_at_the_threshold_is_a_call():
+    truth = [0, 0, 1, 1] * 5
+    tables = table(truth, [0.2, 0.1, 0.2, 0.9] * 5), table(truth, [0.1, 0.1, 0.1, 0.9] * 5)
+    each, turned = (rows(*pair)["net_benefit", "opacity", 0.2] for pair in (tables, tables[::-1]))
+    assert (each.first, each.second) == pytest.approx((0.5 - 0.25 * 0.25, 0.25), abs=EXACT)
+    assert (turned.first, turned.second) == (each.second, each.first)
+
+
 def test_intervals_are_those_of_resampled_patients():
     truth, first, second, patient = some(images=4)
     tables = [table(truth, each, patient=patient) for each in (first, second)]
