@@ -179,7 +179,7 @@ def _proportions() -> Iterator[Situation]:
     for n, fraction in product((10, 30, 100, 300), (0.8, 0.95, 0.99)):
         draw = partial(simulated.draw_successes, n=n, fraction=fraction, clustered=False)
         yield Situation(f"{n} images, {fraction}", draw, (Measure("proportion", fraction, _proportion),))
-    for n, fraction in product((15, 30, 100), (0.8, 0.95)):
+    for n, fraction in product((15, 30, 100), (0.8, 0.95, 0.98)):
         draw = partial(simulated.draw_successes, n=n, fraction=fraction, clustered=True)
         yield Situation(f"{n} patients, {fraction}", draw, (Measure("proportion", fraction, _proportion),))
 
