@@ -21,6 +21,7 @@ from effmed.evaluate.intervals import (
     checked,
     estimated,
     not_estimable,
+    rarer_df,
     t_quantile,
 )
 
@@ -115,18 +116,23 @@ def slope(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None) 
 
 
 def _coefficient(fit: LogisticFit | None, design: Floats, truth: Integers, units: Units, counts: Counts) -> Estimate:
-    """Return the last coefficient: Wald where images are independent, else the sandwich by patient with t."""
+    """Return the last coefficient: Wald where images are independent, else the sandwich by patient with t.
+
+    The degrees of freedom are those of the patients; of a slope, those of the rarer kind of patients, without which
+    its interval holds the truth in 75 to 90 % where events are few (benchmarks/coverage.py).
+    """
     if fit is None:
         return not_estimable("the logits separate the classes perfectly: the slope is infinite", counts)
     value = float(fit.coefficients[-1])
     if not units.clustered:
         half = Z * math.sqrt(fit.covariance[-1, -1])
         return estimated(value, (value - half, value + half), "logistic regression, Wald", counts)
-    if units.count < 2:
-        return estimated(value, None, "none", counts, "all images are of one patient: no interval")
-    quantile = t_quantile(units.count - 1)
-    half = quantile * math.sqrt(sandwich(fit, design, truth.astype(float), units)[-1, -1])
-    method = f"logistic regression, sandwich by patient, t({units.count - 1})"
+    df = rarer_df(truth, units) if design.shape[1] > 1 else units.count - 1
+    if df < 1:
+        why = "all images are of one patient" if units.count < 2 else "a class has only one patient"
+        return estimated(value, None, "none", counts, f"{why}: no interval")
+    half = t_quantile(df) * math.sqrt(sandwich(fit, design, truth.astype(float), units)[-1, -1])
+    method = f"logistic regression, sandwich by patient, t({df})"
     return estimated(value, (value - half, value + half), method, counts)
 
 

@@ -32,6 +32,7 @@ from effmed.evaluate.intervals import (
     mean_estimate,
     not_estimable,
     percentile_estimate,
+    rarer_df,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = N
     truth, probability, units, counts = checked_probability(truth, probability, patients)
     if counts.n == 0:
         return not_estimable("there is no image", counts)
-    return mean_estimate((probability - truth) ** 2, counts, units)
+    return mean_estimate((probability - truth) ** 2, counts, units, rarer_df(truth, units))
 
 
 def scaled_brier(
@@ -120,7 +121,7 @@ def log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = Non
         return not_estimable(
             f"infinite: {int(np.isinf(terms).sum())} images have probability 0 for their class", counts
         )
-    return mean_estimate(terms, counts, units)
+    return mean_estimate(terms, counts, units, rarer_df(truth, units))
 
 
 def multiclass_brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None) -> Estimate:

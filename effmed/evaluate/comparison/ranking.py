@@ -9,7 +9,7 @@ import numpy as np
 
 from effmed.evaluate.comparison.contrast import SAME_RANKS, Contrast, drawn, wald
 from effmed.evaluate.discrimination import auroc, auroc_difference
-from effmed.evaluate.discrimination.auroc import patients_per_class, place, too_few
+from effmed.evaluate.discrimination.auroc import place, too_few
 from effmed.evaluate.discrimination.averages import MIN_EVENTS_IN_AVERAGE
 from effmed.evaluate.discrimination.ranking import make_ranking, ranking_measures, unweighted_measures
 from effmed.evaluate.intervals import (
@@ -19,6 +19,7 @@ from effmed.evaluate.intervals import (
     estimated,
     make_units,
     not_estimable,
+    patients_per_class,
     variance_of_total,
 )
 

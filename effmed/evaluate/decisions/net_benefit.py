@@ -20,6 +20,7 @@ from effmed.evaluate.intervals import (
     estimated,
     mean_estimate,
     not_estimable,
+    rarer_df,
     t_quantile,
     variance_of_total,
 )
@@ -94,7 +95,11 @@ def gain_over_all(
     results = []
     for threshold in thresholds:
         spared = (probability < threshold).astype(np.float64)  # the images that only treat-all calls
-        results.append(mean_estimate(-spared * np.where(truth == 1, 1.0, -odds(threshold)), counts, units))
+        gain = -spared * np.where(truth == 1, 1.0, -odds(threshold))
+        if spared.any():
+            results.append(mean_estimate(gain, counts, units, rarer_df(truth, units)))
+        else:
+            results.append(estimated(0.0, None, "none", counts, "every image is called positive: no interval"))
     return tuple(results)
 
 
@@ -105,14 +110,17 @@ def _net_benefit(
     if prevalence is None:
         if counts.n == 0:
             return not_estimable("there is no image", counts)
-        return mean_estimate(called * np.where(truth == 1, 1.0, -cost), counts, units)
+        if not called.any():
+            return estimated(0.0, None, "none", counts, "no image is called positive: no interval")
+        return mean_estimate(called * np.where(truth == 1, 1.0, -cost), counts, units, rarer_df(truth, units))
     if absent_class(counts):
         return not_estimable(absent_class(counts), counts)
     worth = np.where(truth == 1, prevalence / counts.n_events, -(1 - prevalence) * cost / (counts.n - counts.n_events))
     rate = np.where(truth == 1, called[truth == 1].mean(), called[truth == 0].mean())
     value = float((worth * called).sum())
-    if units.count < 2:
-        return estimated(value, None, "none", counts, "one patient: no interval")
-    half = t_quantile(units.count - 1) * math.sqrt(variance_of_total(worth * (called - rate), units))
-    method = f"influence, t({units.count - 1}), prevalence {prevalence:g}"
+    df = rarer_df(truth, units)
+    if df < 1:
+        return estimated(value, None, "none", counts, "a class has only one patient or image: no interval")
+    half = t_quantile(df) * math.sqrt(variance_of_total(worth * (called - rate), units))
+    method = f"influence, t({df}), prevalence {prevalence:g}"
     return estimated(value, (value - half, value + half), method, counts)

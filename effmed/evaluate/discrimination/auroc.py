@@ -24,6 +24,7 @@ from effmed.evaluate.intervals import (
     checked,
     estimated,
     not_estimable,
+    patients_per_class,
     t_quantile,
 )
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW_IMAGES = 50  # in the rarer class: below it the outermost limits of two methods are shown too (simulated)
+FEW_MISRANKED = 5.0  # (1 - AUROC) x images of the rarer class; likewise
 ROOT_TOLERANCE = 1e-14  # of a limit between 0 and 1: as near as float64 allows
 
 
@@ -42,7 +44,7 @@ class AurocIntervals:
         estimate: With the interval to report.
         wald: DeLong's (or Obuchowski's) symmetric interval, clipped to 0 to 1, as pROC prints it; None without.
         conservative: The outermost limits of the reported and Newcombe's interval where the rarer class has
-            fewer than 50 images; None otherwise.
+            fewer than 50 images, or the AUROC is near 1; None otherwise.
         variance: Of the AUROC; None where it cannot be estimated.
     """
 
@@ -106,8 +108,16 @@ def _with_intervals(truth: Integers, placements: Placements, units: Units, count
     reported = estimated(value, (low, high), f"{name}, logit scale, t({df})", counts)
     wald = max(0.0, value - Z * se), min(1.0, value + Z * se)
     outermost = min(low, newcombe[0]), max(high, newcombe[1])
-    few = min(counts.n_events, counts.n - counts.n_events) < FEW_IMAGES
+    few = is_uncertain(value, min(counts.n_events, counts.n - counts.n_events))
     return AurocIntervals(reported, wald, outermost if few else None, variance)
+
+
+def is_uncertain(value: float, n_rarer: int) -> bool:
+    """Whether the reported interval of an AUROC misses too often, so that the outermost limits are to be read.
+
+    Simulated (benchmarks/coverage.py): with fewer than 50 images of the rarer class, and near 1 with more.
+    """
+    return n_rarer < FEW_IMAGES or (1 - value) * n_rarer < FEW_MISRANKED
 
 
 def auroc_difference(
@@ -214,12 +224,6 @@ def auroc_covariance(first: Placements, second: Placements, truth: Integers, uni
     s01 = (y_first * y_second).sum() * n_with_negative / (n_with_negative - 1) / n_negative**2
     mixed = (x_first * y_second + x_second * y_first).sum() / (n_positive * n_negative)
     return float(s10 + s01 + mixed * units.count / (units.count - 1))
-
-
-def patients_per_class(truth: Integers, units: Units) -> tuple[int, int]:
-    """Return how many units have a positive, and how many have a negative image."""
-    with_positive, with_negative = (np.bincount(units.codes[truth == value]) for value in (1, 0))
-    return int(np.count_nonzero(with_positive)), int(np.count_nonzero(with_negative))
 
 
 def logit_t_interval(value: float, se: float, df: float) -> Interval:

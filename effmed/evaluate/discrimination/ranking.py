@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from effmed.errors import DataError
-from effmed.evaluate.discrimination.auroc import patients_per_class, too_few
+from effmed.evaluate.discrimination.auroc import too_few
 from effmed.evaluate.intervals import (
     Estimate,
     Floats,
@@ -19,6 +19,7 @@ from effmed.evaluate.intervals import (
     checked,
     estimated,
     not_estimable,
+    patients_per_class,
     percentile_estimate,
 )
 

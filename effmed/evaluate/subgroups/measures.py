@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from effmed.errors import DataError
 from effmed.evaluate.calibration.regression import fit_logistic, why_no_regression
-from effmed.evaluate.discrimination.auroc import Placements, auroc_covariance, patients_per_class, too_few
+from effmed.evaluate.discrimination.auroc import Placements, auroc_covariance, too_few
 from effmed.evaluate.intervals import (
     Counts,
     Floats,
@@ -26,6 +26,7 @@ from effmed.evaluate.intervals import (
     checked,
     effective_number,
     make_units,
+    patients_per_class,
     variance_of_total,
     wilson_interval,
 )

@@ -77,7 +77,7 @@ def _precision_recall(one: OneClass, _: Evidence) -> pd.DataFrame:
 
 def _as_probability(one: OneClass, thresholds: Floats) -> Floats:
     """Return thresholds as probabilities; NaN where nothing can reach them."""
-    values = expit(thresholds) if one.ranking is one.logits else thresholds
+    values = thresholds if np.array_equal(one.ranking, one.probability) else expit(thresholds)
     return np.asarray(np.where(np.isinf(thresholds), np.nan, values))
 
 
