@@ -143,7 +143,9 @@ def test_a_stated_prevalence_moves_probabilities_and_leaves_the_threshold(run, c
     old, new = read_sheet(run.bundle), read_sheet(tmp_path / "b")
     moved = logit(0.05) - logit(old.calibrator.prevalence[1])
     assert new.calibrator.maps[-1].bias == pytest.approx((moved,))
-    assert new.operating_points == old.operating_points
+    (before,), (after,) = old.operating_points, new.operating_points
+    assert (after.threshold, after.digest) == (before.threshold, before.digest)
+    assert (after.rule, after.sensitivity) == (f"{before.rule}, before the prevalence was moved", None)
     assert any("same threshold" in note for note in made.notes)
     assert any("images of a class look as on val" in note for note in made.notes)
     assert (made.metrics, made.n, made.n_events) == ([], 150, None)

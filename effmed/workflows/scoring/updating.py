@@ -10,7 +10,7 @@ import numpy as np
 from effmed.errors import BundleError, DataError, RecipeError
 from effmed.evaluate import calibration
 from effmed.evaluate import calibrators as fitting
-from effmed.evaluate.decisions import choose_decisions
+from effmed.evaluate.decisions import OperatingPoint, choose_decisions
 from effmed.evaluate.predictions import Predictions, read_predictions
 from effmed.recipe import ColumnSettings
 
@@ -27,7 +27,12 @@ ESTIMATED = ("em", "bbse")
 SUM_TOLERANCE = 1e-6  # of prevalences that somebody typed
 TOO_GOOD = "'after' is on the images that the update was fitted on: expect less on new ones"
 ASSUMPTION = "this assumes that images of a class look as on val, and only the prevalence differs"
-KEPT = "operating point, prediction sets and referral keep their thresholds of the probability, as chosen before"
+BEFORE_MOVE = ", before the prevalence was moved"
+KEPT = (
+    "the operating point stays at the same threshold of the probability, as it was chosen before the update: "
+    "its sensitivity and specificity are no longer those that were chosen"
+)
+DROPPED = "prediction sets and referral are left out: what they promise rests on labelled images of the same prevalence"
 STATE_IT = "state the prevalence instead: --set calibration.update=prevalence --set report.prevalence=[0.1]"
 
 
@@ -64,7 +69,9 @@ def updated_sheet(bundle: Bundle, site: Site, recipe: Recipe, talk: Talk) -> tup
         target, notes = _target(bundle, site, recipe)
         talk.say(f"prevalence {_shares(bundle, old.prevalence)} before, {_shares(bundle, target)} after")
         moved = fitting.shift_prevalence(old, target)
-        return bundle.sheet.model_copy(update={"calibrator": moved}), [*notes, KEPT]
+        points = tuple(_kept(point) for point in bundle.sheet.operating_points)
+        changes = {"calibrator": moved, "operating_points": points, "sets": None, "referral": None}
+        return bundle.sheet.model_copy(update=changes), [*notes, *([KEPT] if points else []), DROPPED]
     known = site.labelled
     if update == "full":
         new = _fitted_anew(old, known, recipe, name)
@@ -81,6 +88,12 @@ def updated_sheet(bundle: Bundle, site: Site, recipe: Recipe, talk: Talk) -> tup
     )
     decided = {"operating_points": chosen.points, "sets": chosen.sets, "referral": chosen.referral}
     return bundle.sheet.model_copy(update={"calibrator": new, **decided}), [TOO_GOOD]
+
+
+def _kept(point: OperatingPoint) -> OperatingPoint:
+    """Keep the threshold, and take back what its rule promised of the probabilities before."""
+    rule = point.rule if point.rule.endswith(BEFORE_MOVE) else point.rule + BEFORE_MOVE
+    return point.model_copy(update={"rule": rule, "sensitivity": None, "specificity": None})
 
 
 def _fitted_anew(old: Calibrator, known: Predictions, recipe: Recipe, name: str) -> Calibrator:
