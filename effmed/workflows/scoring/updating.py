@@ -26,6 +26,7 @@ LABELLED = ("in-the-large", "slope", "full")
 ESTIMATED = ("em", "bbse")
 SUM_TOLERANCE = 1e-6  # of prevalences that somebody typed
 TOO_GOOD = "'after' is on the images that the update was fitted on: expect less on new ones"
+OF_SITE = "; the limits hold for the choice of the site's images, not of those on val that calibrated the network"
 ASSUMPTION = "this assumes that images of a class look as on val, and only the prevalence differs"
 BEFORE_MOVE = ", before the prevalence was moved"
 KEPT = (
@@ -135,7 +136,7 @@ def _target(bundle: Bundle, site: Site, recipe: Recipe) -> tuple[tuple[float, ..
     texts = [
         f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, (value, low, high) in zip(classes, found, strict=True)
     ]
-    return tuple(found[:, 0].tolist()), [f"prevalence estimated by {update}: {', '.join(texts)}", ASSUMPTION]
+    return tuple(found[:, 0].tolist()), [f"prevalence estimated by {update}: {', '.join(texts)}{OF_SITE}", ASSUMPTION]
 
 
 def _stated(prevalence: tuple[float, ...], n_classes: int) -> tuple[float, ...]:
