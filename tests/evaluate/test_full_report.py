@@ -403,3 +403,27 @@ def test_ties_of_a_table_of_several_classes_stay_ties(tmp_path):
     report = judged(read(tmp_path, table))
     expected = discrimination.auroc((table["truth"] == "a").to_numpy(int), first)
     assert find(report, "auroc", "a").value == expected.value
+
+
+# ---------------------------------------------------------------- warnings by what simulation found
+
+
+def cautioned(truth, logits, words):
+    table = make.binary(n=len(truth), logits=logits[:, None], label=np.where(truth, "opacity", "clear"), patient=None)
+    return any(words in text for text in make_report(table, make.context(), FAST).data.warnings)
+
+
+def test_a_slope_that_is_not_1_is_a_warning_about_the_calibration_in_the_large():
+    rng = np.random.default_rng(0)
+    true = rng.normal(-1, 1.5, 2000)
+    truth = rng.random(2000) < 1 / (1 + np.exp(-true))
+    shown = "calibration in the large is somewhat too narrow"
+    assert cautioned(truth, 2 * true, shown)
+    assert not cautioned(truth, (true - 0.2) / 0.7, shown)  # what the builder's calibrator undoes
+
+
+def test_an_auroc_near_1_is_warned_of_even_with_a_hundred_images_of_the_rarer_class():
+    rng = np.random.default_rng(1)
+    truth = np.arange(500) < 100
+    assert cautioned(truth, rng.normal(np.where(truth, 3.0, -1.0)), "Few cases")
+    assert not cautioned(truth, rng.normal(np.where(truth, 0.6, -0.6)), "Few cases")

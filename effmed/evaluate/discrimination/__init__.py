@@ -7,6 +7,7 @@ from effmed.evaluate.discrimination.auroc import (
     auroc_contrast,
     auroc_difference,
     auroc_intervals,
+    is_uncertain,
 )
 from effmed.evaluate.discrimination.averages import hand_till_auroc, macro_auroc, micro_auroc
 from effmed.evaluate.discrimination.ranking import (
@@ -26,6 +27,7 @@ __all__ = [
     "auroc_intervals",
     "average_precision",
     "hand_till_auroc",
+    "is_uncertain",
     "macro_auroc",
     "micro_auroc",
     "partial_auroc",
