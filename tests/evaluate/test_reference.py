@@ -18,8 +18,15 @@ from scipy.special import expit, logit, softmax
 from effmed.evaluate import calibration, calibrators, decisions, discrimination
 from effmed.evaluate.calibrators.ranks import fit_isotonic
 from effmed.evaluate.calibrators.sigmoid import fit_platt
-from effmed.evaluate.discrimination.auroc import auroc_covariance, newcombe_interval, patients_per_class, place
-from effmed.evaluate.intervals import bootstrap, bootstrap_totals, clopper_pearson_interval, make_units, t_quantile
+from effmed.evaluate.discrimination.auroc import auroc_covariance, newcombe_interval, place
+from effmed.evaluate.intervals import (
+    bootstrap,
+    bootstrap_totals,
+    clopper_pearson_interval,
+    make_units,
+    patients_per_class,
+    t_quantile,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +68,10 @@ def truth(name: str) -> np.ndarray:
 
 def limits(estimate: Any) -> tuple[float, float]:
     return estimate.low, estimate.high
+
+
+def rarer_quantile(y: np.ndarray, patients: np.ndarray | None = None) -> float:
+    return t_quantile(min(patients_per_class(y, make_units(patients, y.size))) - 1)
 
 
 def half_width(estimate: Any) -> float:
@@ -136,7 +147,7 @@ def score_references(label: str, y: np.ndarray, p: np.ndarray, expected: dict[st
     )
     yield Reference(f"{label}/brier", lambda: calibration.brier(y, p).value, score["est"], EXACT)
     yield Reference(
-        f"{label}/brier se", lambda: half_width(calibration.brier(y, p)) / t_quantile(y.size - 1), score["se"], EXACT
+        f"{label}/brier se", lambda: half_width(calibration.brier(y, p)) / rarer_quantile(y), score["se"], EXACT
     )
     yield Reference(
         f"{label}/scaled", lambda: calibration.scaled_brier(y, p, replicates=100).value, score["scaled"], EXACT
@@ -377,7 +388,7 @@ def clustered_references() -> Iterator[Reference]:
     )
     naive = cache(lambda: calibration.brier(y, a))
     se_naive = expected["brier"]["se_naive"]
-    yield Reference("clustered/brier naive se", lambda: half_width(naive()) / t_quantile(y.size - 1), se_naive, EXACT)
+    yield Reference("clustered/brier naive se", lambda: half_width(naive()) / rarer_quantile(y), se_naive, EXACT)
     precision = PY["clustered"]["average_precision_step_sklearn"]
     yield Reference("clustered/AP", lambda: discrimination.average_precision(y, a), precision, EXACT)
     yield from error_references("clustered", y, a, PY["clustered"]["ece"])
@@ -408,16 +419,17 @@ def clustered_pair_references(
 
 
 def sandwich_references(y: np.ndarray, a: np.ndarray, patients: np.ndarray, expected: Any) -> Iterator[Reference]:
-    quantile = t_quantile(expected["n_patients"] - 1)
-    for name in ("slope", "citl"):
+    rarer = rarer_quantile(y, patients)
+    quantiles = {"slope": rarer, "citl": t_quantile(expected["n_patients"] - 1)}
+    for name, quantile in quantiles.items():
         estimate = cache(lambda name=name: getattr(calibration, name)(y, logit(a), patients))
         se = expected[name]["se_svyglm"]
         yield Reference(f"clustered/{name}", lambda e=estimate: e().value, expected[name]["est"], CLOSE)
-        yield Reference(f"clustered/{name} se", lambda e=estimate: half_width(e()) / quantile, se, FITTED)
+        yield Reference(f"clustered/{name} se", lambda e=estimate, q=quantile: half_width(e()) / q, se, FITTED)
     score = expected["brier"]
     brier = cache(lambda: calibration.brier(y, a, patients))
     yield Reference("clustered/brier", lambda: brier().value, score["est"], EXACT)
-    yield Reference("clustered/brier se", lambda: half_width(brier()) / quantile, score["se_cluster_svymean"], EXACT)
+    yield Reference("clustered/brier se", lambda: half_width(brier()) / rarer, score["se_cluster_svymean"], EXACT)
 
 
 def effective_n_references(y: np.ndarray, a: np.ndarray, patients: np.ndarray, expected: Any) -> Iterator[Reference]:

@@ -27,6 +27,7 @@ from effmed.evaluate.intervals import (
     effective_number,
     make_units,
     patients_per_class,
+    rarer_df,
     variance_of_total,
     wilson_interval,
 )
@@ -219,8 +220,10 @@ def _coefficient(judged: Judged, design: Floats, offset: Floats | float) -> Part
     if units.count < 2:
         return Part(value, reason="all images are of one patient: no interval")
     influence = (design @ fit.covariance[-1]) * (target - fit.probability)
-    spread = Spread(value, variance_of_total(influence, units), units.count - 1, judged.totals(influence))
-    return Part(value, spread)
+    df = rarer_df(judged.truth, units) if design.shape[1] > 1 and units.clustered else units.count - 1
+    if df < 1:
+        return Part(value, reason="a class has only one patient: no interval")
+    return Part(value, Spread(value, variance_of_total(influence, units), df, judged.totals(influence)))
 
 
 def sensitivity_part(judged: Judged) -> Part:

@@ -12,6 +12,8 @@ from effmed.evaluate.report import make_report
 from tests.evaluate import make
 from tests.evaluate.test_render import FEW_DRAWS, Reader
 
+NO_ERRORS = FEW_DRAWS.model_copy(update={"n_worst": 0})  # listed
+
 COUNTS = {"TRIPOD+AI 2024": 52, "CLAIM 2024": 44, "STARD-AI 2025": 48}
 SOURCES = ("doi:10.1136/bmj-2023-078378", "doi:10.1148/ryai.240300", "doi:10.1038/s41591-025-03953-8")
 LAST = {"TRIPOD+AI": 27, "CLAIM": 44, "STARD-AI": 40}
@@ -25,7 +27,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def report():
-    return make_report(make.binary(60, failures={4: ("broken", "mend it")}), make.run_context(), FEW_DRAWS)
+    return make_report(make.binary(60, failures={4: ("broken", "mend it")}), make.run_context(), NO_ERRORS)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def another_programs():
     context = make.context(
         calibrator=make.identity(), operating_points=(), facts={"source": "t.csv"}, split="table", variant="unknown"
     )
-    return make_report(table, context, FEW_DRAWS)
+    return make_report(table, context, NO_ERRORS)
 
 
 def answered(report):

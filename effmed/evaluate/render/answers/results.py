@@ -27,7 +27,6 @@ VARIATIONS = {  # tables of further analyses: what they vary, and where they sta
     "heterogeneity": ("clusters", "subgroups"),
     "policies": ("the reading of uncertain and blank labels", "images"),
     "prior_shift": ("the prevalence", "decisions"),
-    "risk_coverage": ("the share of images left to people", "decisions"),
 }
 
 
