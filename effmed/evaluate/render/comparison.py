@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from effmed.evaluate.render.files import csv_text
-from effmed.evaluate.render.page import TEMPLATES, cell_text, count_text
-from effmed.evaluate.render.text import DECIMALS
+from effmed.evaluate.render.page import TEMPLATES
+from effmed.evaluate.render.text import cell_text, count_text, p_text, signed_text, value_text
 from effmed.evaluate.render.words import word
 from effmed.run import write_json, write_text
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from effmed.evaluate.comparison import Comparison, PairedDifference
 
-SMALLEST_P = 0.001  # smaller ones are not printed in full: the approximation behind them does not reach so far
 UNBOUNDED = ("log_loss",)  # one wild image would shrink all other drawings to a dot
 CENTRE, HALF_WIDTH = 50.0, 48.0  # of the drawing of an interval, in its own units
 
@@ -91,7 +90,7 @@ def summary(comparison: Comparison) -> str:
     basis += "" if comparison.n_patients is None else f" of {count_text(comparison.n_patients, 'patient')}"
     if main.difference is None:
         return f"The difference of {what} could not be estimated {basis}: {main.reason}."
-    first, second = (number_text(value) for value in (main.first, main.second))
+    first, second = (value_text(value) for value in (main.first, main.second))
     values = f"{what} {first} for {comparison.names[0]} and {second} for {comparison.names[1]} {basis}"
     limits, p_value = limits_text(main), p_text(main.p_value)
     interval = f"95 % interval {limits}" if limits else f"without an interval, {main.reason}"
@@ -114,8 +113,8 @@ def _row(each: PairedDifference, scale: float) -> DifferenceRow:
         label=known.label + at,
         meaning=known.meaning,
         about=each.class_name or "",
-        first=number_text(each.first),
-        second=number_text(each.second),
+        first=value_text(each.first),
+        second=value_text(each.second),
         difference="not estimable" if each.difference is None else signed_text(each.difference),
         limits=limits_text(each),
         p_value=p_text(each.p_value),
@@ -125,30 +124,9 @@ def _row(each: PairedDifference, scale: float) -> DifferenceRow:
     )
 
 
-def number_text(value: float | None) -> str:
-    """Return a value with three decimals, a dash where there is none; a rounded 0 has no sign."""
-    if value is None:
-        return "–"
-    text = f"{value:.{DECIMALS}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def signed_text(value: float) -> str:
-    """Return a difference with its sign."""
-    text = number_text(value)
-    return text if text.startswith("−") or float(text) == 0 else f"+{text}"
-
-
 def limits_text(each: PairedDifference) -> str:
     """Return the interval of a difference, such as ``−0.012 to +0.034``, or the empty text."""
     return "" if each.low is None or each.high is None else f"{signed_text(each.low)} to {signed_text(each.high)}"
-
-
-def p_text(p_value: float | None) -> str:
-    """Return a p-value with three decimals, ``< 0.001``, or a dash where no test was made."""
-    if p_value is None:
-        return "–"
-    return f"< {SMALLEST_P}" if p_value < SMALLEST_P else f"{p_value:.{DECIMALS}f}"
 
 
 def _scale(comparison: Comparison) -> float:

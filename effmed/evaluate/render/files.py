@@ -12,16 +12,21 @@ from effmed.evaluate.render.plots import make_plots
 from effmed.run import replacing, write_json, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from effmed.evaluate.report import Report
 
 
-def write_report(report: Report, folder: Path) -> None:
+def write_report(report: Report, folder: Path, thumbnails: Mapping[tuple[str, int], bytes] | None = None) -> None:
     """Write ``report.json``, ``report.html``, ``plots/*.svg`` and ``*.png``, ``tables/*.csv``.
 
     Every file is written whole or not at all; ``report.json`` comes last.
+
+    Args:
+        report: What is written.
+        folder: Where.
+        thumbnails: Small PNG files of the images among the worst errors, by image and frame; only the page holds them.
 
     Raises:
         MachineError: The disk is full, or there is no permission.
@@ -34,7 +39,7 @@ def write_report(report: Report, folder: Path) -> None:
         write_text(folder / "tables" / f"{name}.csv", csv_text(table.columns, table.rows))
     write_text(folder / "tables" / "metrics.csv", _metrics_text(report))
     write_text(folder / "tables" / "checklist.csv", csv_text(COLUMNS, checklist_rows(report)))
-    write_text(folder / "report.html", render_page(report, plots))
+    write_text(folder / "report.html", render_page(report, plots, thumbnails))
     write_json(folder / "report.json", report)
 
 
@@ -48,7 +53,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _metrics_text(report: Report) -> str:
-    rows = [metric.model_dump(mode="json", by_alias=True, exclude={"subgroup"}) for metric in report.metrics]
+    """Return one row per metric; the subgroup is two columns, empty for all images."""
+    rows = []
+    for metric in report.metrics:
+        row = metric.model_dump(mode="json", by_alias=True)
+        subgroup = row.pop("subgroup") or {}
+        rows.append({**row, **{f"subgroup_{part}": subgroup.get(part) for part in ("column", "value")}})
     return csv_text(list(rows[0]), [list(row.values()) for row in rows])
 
 
