@@ -12,13 +12,11 @@ from effmed.evaluate.render import comparison as rendering
 from effmed.evaluate.render.comparison import (
     difference_rows,
     limits_text,
-    number_text,
-    p_text,
     render_comparison,
-    signed_text,
     summary,
     write_comparison,
 )
+from effmed.evaluate.render.text import p_text, signed_text, value_text
 from tests.evaluate.comparison.make import FEW_DRAWS, several, some, table, two
 from tests.evaluate.test_render import Reader
 
@@ -120,7 +118,7 @@ def test_intervals_are_drawn_on_one_scale(binary):
 
 
 def test_numbers_are_written_as_people_read_them():
-    assert [number_text(value) for value in (None, 0.12345, -0.12345, -0.0001)] == ["–", "0.123", "−0.123", "0.000"]
+    assert [value_text(value) for value in (None, 0.12345, -0.12345, -0.0001)] == ["–", "0.123", "−0.123", "0.000"]
     assert [signed_text(value) for value in (0.5, -0.5, 0.0001)] == ["+0.500", "−0.500", "0.000"]
     assert [p_text(value) for value in (None, 1.0, 0.04, 0.0004)] == ["–", "1.000", "0.040", "< 0.001"]
 
