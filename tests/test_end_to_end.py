@@ -80,13 +80,52 @@ def test_the_bundle_names_no_patient_and_no_file(tiny_run):
     assert {path.name for path in tiny_run.bundle.iterdir()} == {"weights.safetensors", "bundle.json", "CARD.md"}
 
 
-def test_the_report_names_no_patient_and_files_in_the_list_of_errors_alone(tiny_run):
-    report = json.loads((tiny_run.folder / "report.json").read_text())
-    listed = [report["tables"].pop(name) for name in ("worst_false_positives", "worst_false_negatives")]
-    assert ".png" not in json.dumps(report)
-    assert ".png" in json.dumps(listed)
-    text = json.dumps(report) + (tiny_run.folder / "report.html").read_text()
-    assert not re.search(r"\bp\d\d\b", text)
+def test_the_report_names_no_patient_and_files_in_its_lists_of_errors_alone(tiny_run):
+    page = (tiny_run.folder / "report.html").read_text()
+    before, after = page.split('<h2 id="errors">')
+    assert ".png" not in before + after.split("</section>")[1]
+    report = json.loads(tiny_run.report.read_text())
+    for name in ("worst_false_positives", "worst_false_negatives"):
+        report["tables"].pop(name)
+    assert not re.search(r"\.png|\bp\d\d\b", json.dumps(report))
+    assert not re.search(r"\bp\d\d\b", page)
+
+
+def with_pictures(run, out, *more):
+    arguments = ["evaluate", str(run), "--out", str(out), "--set", "report.thumbnails=true", *map(str, more)]
+    done = RUNNER.invoke(app, arguments)
+    return done, (out / "report.html").read_text() if (out / "report.html").exists() else ""
+
+
+def n_errors(run_or_out):
+    tables = json.loads((run_or_out / "report.json").read_text())["tables"]
+    return sum(len(tables[name]["rows"]) for name in ("worst_false_positives", "worst_false_negatives"))
+
+
+def test_the_worst_errors_have_pictures_where_they_are_wanted(tiny_run, xrays, tmp_path):
+    assert "<img" not in (tiny_run.folder / "report.html").read_text()
+    done, page = with_pictures(tiny_run.folder, tmp_path / "own")
+    assert done.exit_code == 0, done.output
+    assert page.count('<img src="data:image/png;base64,') == n_errors(tmp_path / "own") > 0
+    pattern = ("--set", "data.patient_pattern=(p[0-9]+)_")
+    done, page = with_pictures(tiny_run.bundle, tmp_path / "given", "--data", xrays, *pattern)
+    assert done.exit_code == 0, done.output
+    assert page.count('<img src="data:image/png;base64,') == n_errors(tmp_path / "given") > 0
+
+
+def test_pictures_of_images_that_are_gone_are_refused_before_anything_is_written(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    facts = json.loads((run / "environment.json").read_text()) | {"data": str(tmp_path / "gone")}
+    (run / "environment.json").write_text(json.dumps(facts))
+    done, _ = with_pictures(run, tmp_path / "out")
+    assert isinstance(done.exception, DataError)
+    assert "are no longer at" in done.exception.problem
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_draws_the_pictures_that_its_recipe_wants(xrays, tmp_path):
+    workflows.train(training(xrays, tmp_path / "run", "report.thumbnails=true", "train.epochs=1"))
+    assert '<img src="data:image/png;base64,' in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_same_seed_gives_the_same_weights(xrays, tiny_run, tmp_path):

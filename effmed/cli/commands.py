@@ -107,7 +107,8 @@ def evaluate(
     else:
         report = workflows.evaluate(run, recipe, data=data, labels=labels, talk=output)
     if out is not None:
-        workflows.write_report(report, out)
+        pictures = workflows.thumbnails(report, run, recipe, data=data, talk=output)
+        workflows.write_report(report, out, pictures)
         output.say(f"report {out / 'report.html'}")
     rows = list(workflows.headline(report).items())
     output.result(report.model_dump(mode="json", by_alias=True), make_table("", ("metric", "result"), rows))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from effmed.workflows.talk import Silence, Talk
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from effmed.evaluate.comparison import Comparison
@@ -34,6 +35,7 @@ __all__ = [
     "plan",
     "predict",
     "resume",
+    "thumbnails",
     "train",
     "variants",
     "write_comparison",
@@ -127,11 +129,25 @@ def headline(report: Report) -> dict[str, str]:
     return work(report)
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.json``, ``report.html``, plots and tables into a folder."""
+def thumbnails(
+    report: Report, run: Path | None, recipe: Recipe, *, data: Path | None, talk: Talk | None = None
+) -> dict[tuple[str, int], bytes]:
+    """Return small PNG files of a report's worst errors by image and frame; none unless report.thumbnails = true.
+
+    Run and data are those that ``evaluate`` made the report of; without data, the images of the run itself are read.
+    """
+    if not recipe.report.thumbnails:
+        return {}
+    from effmed.workflows.scoring import thumbnails as work
+
+    return work(report, run, data=data, talk=talk or Silence())
+
+
+def write_report(report: Report, folder: Path, thumbnails: Mapping[tuple[str, int], bytes] | None = None) -> None:
+    """Write ``report.json``, ``report.html``, plots and tables into a folder; only the page holds the thumbnails."""
     from effmed.evaluate.render import write_report as work
 
-    work(report, folder)
+    work(report, folder, thumbnails)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:

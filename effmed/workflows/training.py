@@ -50,7 +50,7 @@ from effmed.run import Run, append_line, check_writable, make_run_folder, newest
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
 from effmed.workflows.judging.tables import headline
-from effmed.workflows.scoring import make_context, tell_of_ids, with_record
+from effmed.workflows.scoring import make_context, make_thumbnails, tell_of_ids, with_record
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
 
@@ -265,9 +265,11 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
         write_predictions(_predictions(sheet, scored), run.predictions(split))
     test = _predictions(sheet, scores["test"])
     context = with_record(make_context(sheet, decided, run=run.folder.name, split="test"), run)
-    report = make_report(test, context, make_recipe(yaml.safe_load(run.recipe.read_text())).report)
+    wanted = make_recipe(yaml.safe_load(run.recipe.read_text())).report
+    report = make_report(test, context, wanted)
     write_bundle(run.bundle, sheet, state.network, make_card(sheet, decided, headline(report)))
-    write_report(report, run.folder)
+    root, shown = job.manifest.root, decided.preprocessing
+    write_report(report, run.folder, make_thumbnails(report, root, shown, talk) if wanted.thumbnails else None)
     write_json(run.done, {"weights_sha256": sheet.weights_sha256, "best_epoch": sheet.best_epoch})
     shutil.rmtree(run.last)
     for name, text in headline(report).items():

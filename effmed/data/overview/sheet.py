@@ -126,9 +126,18 @@ def encode_jpeg(pixels: NDArray[np.generic]) -> str:
     Args:
         pixels: ``(height, width)`` or RGB ``(height, width, 3)``, uint8 or uint16 over its full range.
     """
+    _, encoded = cv2.imencode(".jpg", _levels(pixels), [cv2.IMWRITE_JPEG_QUALITY, JPEG_PERCENT])
+    return base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def encode_png(pixels: NDArray[np.generic]) -> bytes:
+    """Return a picture as the bytes of a PNG file; ``pixels`` as in ``encode_jpeg``."""
+    _, encoded = cv2.imencode(".png", _levels(pixels))
+    return bytes(encoded.tobytes())
+
+
+def _levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return pixels as OpenCV writes them: uint8, colours from blue to red."""
     levels = to_uint8(cast("NDArray[np.uint16]", pixels)) if pixels.dtype == np.uint16 else pixels
     bgr = levels[..., ::-1] if levels.ndim > 2 else levels
-    _, encoded = cv2.imencode(
-        ".jpg", np.ascontiguousarray(cast("NDArray[np.uint8]", bgr)), [cv2.IMWRITE_JPEG_QUALITY, JPEG_PERCENT]
-    )
-    return base64.b64encode(encoded.tobytes()).decode("ascii")
+    return np.ascontiguousarray(cast("NDArray[np.uint8]", bgr))

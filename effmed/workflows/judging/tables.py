@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effmed.errors import RecipeError
 from effmed.evaluate.calibrators import identity_calibrator
 from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
 from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
@@ -29,6 +30,9 @@ HEADLINE = (
 
 def evaluate_table(table: Path, recipe: Recipe) -> Report:
     """Report on predictions that any program wrote; see ``effmed.workflows.evaluate_table``."""
+    if recipe.report.thumbnails:
+        problem = "report.thumbnails = true, but a predictions table has no pictures"
+        raise RecipeError(problem, hint="evaluate the run with --data FOLDER, or leave report.thumbnails out")
     wanted = recipe.report.subgroups
     images = read_predictions(table, recipe.columns, () if wanted == "auto" else wanted)
     level, rule = recipe.data.level, recipe.data.level_rule

@@ -9,7 +9,7 @@ import pytest
 from effmed.data.audit import Finding
 from effmed.data.cache import CachedPixels
 from effmed.data.overview import make_overview, write_sheet
-from effmed.data.overview.sheet import N_PICTURES, encode_jpeg
+from effmed.data.overview.sheet import N_PICTURES, encode_jpeg, encode_png
 from effmed.data.records import Unreadable
 from effmed.errors import MachineError
 from tests import make
@@ -38,6 +38,17 @@ def test_a_picture_is_the_image(shape, dtype):
     assert decoded[13, 13].max() < 15
     if len(shape) > 2:
         assert decoded[2, 2, 0] < 15  # OpenCV's first channel is blue
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_holds_the_levels_as_they_are(dtype):
+    image = np.linspace(0, np.iinfo(dtype).max, 256).astype(dtype).reshape(16, 16)
+    decoded = cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.dtype == np.uint8
+    assert decoded.ravel().tolist() == list(range(256))
+    colour = np.stack([image, image * 0, image * 0], axis=2)
+    decoded = cv2.imdecode(np.frombuffer(encode_png(colour), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded[15, 15].tolist() == [0, 0, 255]  # OpenCV's last channel is red
 
 
 def test_the_page_needs_nothing_else(tmp_path):
