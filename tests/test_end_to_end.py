@@ -426,3 +426,21 @@ def test_nothing_to_score_is_said(tiny_run, tmp_path):
 
 def test_every_error_of_this_story_has_a_hint():
     assert all(issubclass(kind, EffmedError) for kind in (BundleError, DataError, RecipeError))
+
+
+def test_other_rules_of_decision_are_chosen_on_val_again(tiny_run, xrays):
+    fixed = find_recipe(None, ["decision.rule=threshold", "decision.value=0.3"])
+    (point,) = workflows.evaluate(tiny_run.folder, fixed, data=None, labels=None).data.operating_points
+    val = pd.read_parquet(tiny_run.predictions("val"))
+    assert (point.threshold, point.chosen_on, point.n) == (0.3, "val", len(val))
+    wider = find_recipe(None, ["decision.miss_fraction=0.4"])
+    report = workflows.evaluate(tiny_run.folder, wider, data=None, labels=None)
+    assert report.data.sets.miss_fraction == 0.4
+    assert report.data.operating_points == list(read_bundle(tiny_run.bundle).sheet.operating_points)
+
+
+def test_a_bundle_without_its_run_has_no_val_to_choose_on(tiny_run, xrays, tmp_path):
+    alone = shutil.copytree(tiny_run.bundle, tmp_path / "alone")
+    recipe = find_recipe(None, ["decision.rule=youden", "data.patient_pattern=(p[0-9]+)_"])
+    with pytest.raises(BundleError, match="chosen on val"):
+        workflows.evaluate(alone, recipe, data=xrays, labels=None)

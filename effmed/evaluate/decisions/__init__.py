@@ -2,7 +2,11 @@
 
 from effmed.evaluate.decisions.chosen import Decisions, choose_decisions
 from effmed.evaluate.decisions.net_benefit import gain_over_all, net_benefit, treat_all
-from effmed.evaluate.decisions.operating_point import OperatingPoint, choose_operating_point
+from effmed.evaluate.decisions.operating_point import (
+    OperatingPoint,
+    choose_operating_point,
+    state_operating_point,
+)
 from effmed.evaluate.decisions.rates import (
     McNemar,
     TwoByTwo,
@@ -66,6 +70,7 @@ __all__ = [
     "risk_coverage",
     "sensitivity",
     "specificity",
+    "state_operating_point",
     "treat_all",
     "two_by_two",
 ]

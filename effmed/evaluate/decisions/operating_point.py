@@ -26,8 +26,8 @@ class OperatingPoint(BaseModel):
         class_name: Class whose probability is compared.
         threshold: Of the calibrated probability.
         rule: For people, such as ``sensitivity >= 0.9``.
-        chosen_on: Name of the split.
-        n: Images of that split.
+        chosen_on: Name of the split; empty where the threshold was stated.
+        n: Images of that split; 0 where the threshold was stated.
         n_events: Images of the class among them.
         exploratory: Whether the rule optimises on the data (Youden), so that its rates there are too good.
         digest: SHA-256 of the truths and probabilities that chose it, independent of their order.
@@ -86,6 +86,22 @@ def choose_operating_point(
         digest=_digest(truth, probability),
         sensitivity=int(called[truth == 1].sum()) / counts.n_events if counts.n_events else None,
         specificity=int((~called)[truth == 0].sum()) / n_negative if n_negative else None,
+    )
+
+
+def state_operating_point(class_name: str, threshold: float) -> OperatingPoint:
+    """Return a threshold that somebody states, and no data chose: ``n`` is 0."""
+    return OperatingPoint(
+        class_name=class_name,
+        threshold=threshold,
+        rule=f"threshold = {threshold:g}",
+        chosen_on="",
+        n=0,
+        n_events=0,
+        exploratory=False,
+        digest="",
+        sensitivity=None,
+        specificity=None,
     )
 
 

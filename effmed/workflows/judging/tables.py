@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from effmed.errors import RecipeError
 from effmed.evaluate.calibrators import identity_calibrator
+from effmed.evaluate.decisions import OperatingPoint, state_operating_point
 from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
 from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effmed.evaluate.predictions import Predictions
     from effmed.evaluate.report import Metric
-    from effmed.recipe import Recipe
+    from effmed.recipe import DecisionSettings, Recipe
 
 HEADLINE = (
     "auroc",
@@ -43,13 +45,31 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
         variant="unknown",
         split="table",
         calibrator=as_given,
-        operating_points=(),
+        operating_points=_stated_points(predictions, recipe.decision),
         facts={"source": table.name},
         level=level,
         level_rule="" if level == "image" else f"{rule} of probabilities",
         flow=() if level == "image" else (FlowStep("images in the file", len(images), n_patients(images)),),
     )
     return make_report(predictions, context, recipe.report)
+
+
+def _stated_points(predictions: Predictions, settings: DecisionSettings) -> tuple[OperatingPoint, ...]:
+    """Return the threshold that the recipe states; a table has no other images to choose one on.
+
+    Raises:
+        RecipeError: A rule that chooses, or a threshold where none has a meaning.
+    """
+    if not settings.model_fields_set:
+        return ()
+    if settings.rule != "threshold" or not settings.model_fields_set <= {"rule", "value"}:
+        problem = "a predictions table holds no val split on which 'decision' could choose"
+        raise RecipeError(problem, hint="state a threshold: --set decision.rule=threshold --set decision.value=0.5")
+    if predictions.is_scored or (len(predictions.classes) > 2 and not predictions.is_multilabel):
+        problem = "decision.value is a threshold of a probability, of two classes or of several labels"
+        raise RecipeError(problem, hint="leave section 'decision' out; of more classes the largest probability decides")
+    names = predictions.classes if predictions.is_multilabel else predictions.classes[1:]
+    return tuple(state_operating_point(name, settings.value) for name in names)
 
 
 def headline(report: Report) -> dict[str, str]:

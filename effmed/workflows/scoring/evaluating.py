@@ -6,6 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from effmed.data.scan import scan
+from effmed.errors import BundleError
+from effmed.evaluate.calibrators import calibrate
+from effmed.evaluate.decisions import choose_decisions
 from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
 from effmed.learn.bundle import read_bundle, read_sheet
@@ -29,7 +32,8 @@ from effmed.workflows.talk import Talk, progress_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from effmed.recipe import Recipe
+    from effmed.evaluate.report import ReportContext
+    from effmed.recipe import DecisionSettings, Recipe
 
 UNTOLD = "cannot be told"
 NOT_A_TEST = "if they are the same people, this is no test"
@@ -40,10 +44,11 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     if data is None:
         chosen = open_run(run) if run is not None else newest_run()
         talk.say(f"run {chosen.folder}")
-        check_as_made(Plan.model_validate(read_sheet(chosen.bundle).plan), recipe.data)
+        plan = Plan.model_validate(read_sheet(chosen.bundle).plan)
+        check_as_made(plan, recipe.data)
         wanted = recipe.report.subgroups
         table = read_predictions(chosen.predictions("test"), recipe.columns, () if wanted == "auto" else wanted)
-        return make_report(table, run_context(chosen), recipe.report)
+        return make_report(table, _with_decisions(run_context(chosen), plan, recipe.decision), recipe.report)
     folder = bundle_folder(run, talk)
     bundle, settings = with_frames(read_bundle(folder), recipe.data)
     tell_of_ids(settings, talk)
@@ -64,6 +69,23 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
         **context.facts,
         "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
     }
-    return make_report(
-        table, replace(context, facts=facts, val=None if origin is None else read_val(origin)), recipe.report
-    )
+    context = replace(context, facts=facts, val=None if origin is None else read_val(origin))
+    return make_report(table, _with_decisions(context, bundle.plan, recipe.decision), recipe.report)
+
+
+def _with_decisions(context: ReportContext, plan: Plan, wanted: DecisionSettings) -> ReportContext:
+    """Decide by other rules than the bundle's where the recipe names them; they are chosen on val again.
+
+    Raises:
+        BundleError: The predictions on val are not there.
+    """
+    if not wanted.model_fields_set:
+        return context
+    if context.val is None:
+        problem = "section 'decision' is chosen on val, whose predictions lie in the run and not in its bundle"
+        raise BundleError(problem, hint="name the run folder, or leave section 'decision' out")
+    known = context.val.readable.labelled
+    settings = plan.decision.model_copy(update={key: getattr(wanted, key) for key in wanted.model_fields_set})
+    probability = known.to_probability(calibrate(context.calibrator, known.logits))
+    chosen = choose_decisions(probability, known.truth, known.patients, settings, classes=known.classes)
+    return replace(context, operating_points=chosen.points, sets=chosen.sets, referral=chosen.referral)
