@@ -26,7 +26,7 @@ from benchmarks import simulated
 from benchmarks.simulated import Law, Sample
 from effmed.evaluate.calibration import brier, citl, slope
 from effmed.evaluate.decisions import net_benefit, sensitivity, specificity
-from effmed.evaluate.discrimination.auroc import FEW_IMAGES, auroc_intervals
+from effmed.evaluate.discrimination.auroc import auroc_intervals
 from effmed.evaluate.intervals import Interval, proportion
 
 if TYPE_CHECKING:
@@ -216,8 +216,7 @@ def measures_of(law: Law) -> tuple[Measure, ...]:
 
 def _auroc(sample: Sample) -> tuple[Estimate, Interval | None]:
     intervals = auroc_intervals(sample.truth, sample.logits, sample.patients)
-    few = min(int((sample.truth == 1).sum()), int((sample.truth == 0).sum())) < FEW_IMAGES
-    return intervals.estimate, intervals.conservative if few else None
+    return intervals.estimate, intervals.conservative
 
 
 def _slope(sample: Sample) -> tuple[Estimate, None]:

@@ -27,7 +27,6 @@ PERCENTILES = (2.5, 97.5)  # the same, as NumPy's percentiles
 Z = float(ndtri(UPPER_TAIL))
 MAX_FAILED_FRACTION = 0.01  # of bootstrap replicates; beyond it the percentiles describe a selection
 N_ROWS_SHOWN = 10
-FEW_PATIENTS = 5  # with the rarer outcome of a proportion (simulated)
 N_REPLICATES = 2000  # of a bootstrap: its limits then move by about 2 % of the width between seeds
 
 
@@ -275,15 +274,15 @@ def proportion(successes: NDArray[np.bool_], mask: NDArray[np.bool_], patients: 
 def effective_number(successes: NDArray[np.bool_], units: Units) -> float:
     """Return how many independent images would be as informative.
 
-    The number of patients where all images agree; at most that where fewer than 5 patients have the rarer outcome,
-    whose variance says too little then (benchmarks/coverage.py).
+    The number of patients where all images agree; at most that where a single patient has the rarer outcome, whose
+    variance says too little then (benchmarks/coverage.py).
     """
     value = float(successes.mean())
     variance = variance_of_total((successes - value) / successes.size, units)
     if variance <= 0:
         return float(units.count)
-    few = min(patients_per_class(successes.astype(np.int64), units)) < FEW_PATIENTS
-    return min(units.count if few else successes.size, value * (1 - value) / variance)
+    alone = min(patients_per_class(successes.astype(np.int64), units)) == 1
+    return min(units.count if alone else successes.size, value * (1 - value) / variance)
 
 
 def variance_of_total(influence: Floats, units: Units) -> float:

@@ -77,7 +77,7 @@ def test_draws_without_an_interval_are_counted_apart():
 
 
 def test_outermost_limits_hold_the_truth_more_often_and_only_where_images_are_few():
-    few, many = (situation(f"{size} images, AUROC 0.98") for size in ("10 / 90", "60 / 240"))
+    few, many = (situation(f"{size} images, AUROC {auroc}") for size, auroc in (("10 / 90", 0.98), ("60 / 240", 0.8)))
     row = coverage.measure_coverage(few, n_draws=100, seed=0)[0]
     assert row.outermost >= row.coverage
     assert coverage.measure_coverage(many, n_draws=5, seed=0)[0].outermost is None

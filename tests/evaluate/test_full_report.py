@@ -427,3 +427,10 @@ def test_an_auroc_near_1_is_warned_of_even_with_a_hundred_images_of_the_rarer_cl
     truth = np.arange(500) < 100
     assert cautioned(truth, rng.normal(np.where(truth, 3.0, -1.0)), "Few cases")
     assert not cautioned(truth, rng.normal(np.where(truth, 0.6, -0.6)), "Few cases")
+
+
+def test_a_class_of_three_patients_is_warned_of():
+    label = np.where(np.arange(60) < 6, "opacity", "clear")
+    report = make_report(make.binary(label=label), make.context(), FAST)
+    assert any("fewer than 5 patients (3 of 'opacity')" in text for text in report.data.warnings)
+    assert not any("Few patients" in text for text in make_report(make.binary(), make.context(), FAST).data.warnings)
