@@ -366,7 +366,10 @@ def test_ratios_have_two_decimals():
 
 
 def test_a_long_class_name_is_shortened_for_legends():
-    assert short("x" * 50) == "x" * 31 + "…"
+    names = [f"opacity of the right upper lobe, grade {grade}" for grade in (1, 2)]
+    assert short(names[0]) == "opacity of the righ…obe, grade 1"
+    assert len({short(name) for name in names}) == 2
+    assert short("x" * 32) == "x" * 32
 
 
 # ---------------------------------------------------------------- plots

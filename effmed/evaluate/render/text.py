@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from effmed.evaluate.report import Metric, Report
 
 MAX_NAME_LENGTH = 32
+TAIL_LENGTH = 12  # of these, the characters that are the end of a longer name
 DECIMALS = 3
 RATIOS = ("lr_positive", "lr_negative")  # without an upper limit, so fewer decimals
 SMALLEST_P = 0.001  # smaller ones are not printed in full: the approximation behind them does not reach so far
@@ -15,8 +16,10 @@ NOTHING = "–"
 
 
 def short(name: str) -> str:
-    """Return a class name that fits into a legend."""
-    return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
+    """Return a class name that fits into a legend; of a long one both ends, since names often differ at the end."""
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    return f"{name[: MAX_NAME_LENGTH - TAIL_LENGTH - 1]}…{name[-TAIL_LENGTH:]}"
 
 
 def is_binary(report: Report) -> bool:

@@ -157,12 +157,11 @@ def heterogeneity_grid(report: Report) -> Grid | None:
     if not found:
         return None
     several = len(judged(report)) > 1
-    heads = ("column", *(("class",) if several else ()), "groups", "lowest", "highest", "Q (df), p", "I²")
-    heads += ("pooled AUROC", "AUROC of a next group", "notes")
+    heads = ("column", "groups", "lowest", "highest", "Q (df), p", "I²", "pooled AUROC", "AUROC of a next group")
+    heads += ("notes",)
     rows = [
         (
-            Cell(str(row["column"])),
-            *((Cell(str(row["class"])),) if several else ()),
+            Cell(str(row["column"]), str(row["class"]) if several else ""),
             Cell(cell_text(row["groups"]), f"without {row['left_out']}" if row["left_out"] else ""),
             Cell(value_text(row["lowest_auroc"]), str(row["lowest"] or "")),
             Cell(value_text(row["highest_auroc"]), str(row["highest"] or "")),

@@ -118,6 +118,7 @@ def lines(axes: Axes, entries: Iterable[tuple[str, list[float], list[float]]], *
 def legend(axes: Axes, n: int) -> None:
     """Place the legend inside for a few lines, else beside the plot."""
     if n > N_INSIDE:
+        axes.set_anchor("W")  # a square in a wide figure leaves its room to the legend
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     else:
         axes.legend(loc="best")
