@@ -157,8 +157,8 @@ def heterogeneity_grid(report: Report) -> Grid | None:
     if not found:
         return None
     several = len(judged(report)) > 1
-    heads = ("column", "groups", "lowest", "highest", "Q (df), p", "I²", "pooled AUROC", "AUROC of a next group")
-    heads += ("notes",)
+    auroc = ("pooled AUROC", "AUROC of a next group")
+    heads = ("column", "groups", "lowest", "highest", "Q (df), p", "I²", *auroc, "notes")
     rows = [
         (
             Cell(str(row["column"]), str(row["class"]) if several else ""),
