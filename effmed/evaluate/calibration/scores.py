@@ -39,6 +39,42 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def event_scores(
+    truth: NDArray[Any],
+    probability: NDArray[Any],
+    patients: Patients = None,
+    *,
+    replicates: int = N_REPLICATES,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return ``scaled_brier`` and ``observed_expected``, which rest on the same bootstrap draws.
+
+    Scaled Brier: 1 - Brier / (prevalence (1 - prevalence)): 1 best, 0 like the prevalence for all, below 0 worse.
+    Observed / expected events: 1 when calibrated in the large, less when risk is overestimated; its interval is on the
+    log scale (Debray, BMJ 2017, 356:i6460), Poisson's exact one where no or every image has the event, that of the
+    patient bootstrap where patients have several images.
+
+    Args:
+        truth: (n,) 0 or 1.
+        probability: (n,).
+        patients: (n,) or None.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+    """
+    truth, probability, units, counts = checked_probability(truth, probability, patients)
+    if absent_class(counts):
+        missing = not_estimable(absent_class(counts), counts)
+        return {"scaled_brier": missing, "observed_expected": _observed_expected(probability, counts, None)}
+    terms = np.column_stack([(probability - truth) ** 2, truth, np.ones(truth.size), probability])
+    totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed).T
+    value = float(_scaled(terms.sum(axis=0)[:3]))
+    ratios = totals[1] / totals[3] if units.clustered and probability.any() else None
+    return {
+        "scaled_brier": percentile_estimate(value, _scaled(totals[:3]), counts),
+        "observed_expected": _observed_expected(probability, counts, ratios),
+    }
+
+
 def observed_expected(
     truth: NDArray[Any],
     probability: NDArray[Any],
@@ -47,26 +83,22 @@ def observed_expected(
     replicates: int = N_REPLICATES,
     seed: int = 0,
 ) -> Estimate:
-    """Return observed / expected events: 1 when calibrated in the large, less when risk is overestimated.
+    """Return observed / expected events; see ``event_scores``."""
+    return event_scores(truth, probability, patients, replicates=replicates, seed=seed)["observed_expected"]
 
-    Interval on the log scale (Debray, BMJ 2017, 356:i6460), Poisson's exact one where no or every image has the
-    event, patient bootstrap where patients have several images.
-    """
-    truth, probability, units, counts = checked_probability(truth, probability, patients)
-    expected = float(probability.sum())
+
+def _observed_expected(probability: Floats, counts: Counts, draws: Floats | None) -> Estimate:
+    """Return the ratio, with the percentile interval of bootstrap draws where there are any."""
+    expected, observed = float(probability.sum()), counts.n_events
     if expected == 0:
         return not_estimable("the probabilities are all 0", counts)
-    observed = counts.n_events
-    if observed in {0, counts.n}:
-        interval = _poisson_interval(observed)
-        method = "Poisson, exact"
-        return estimated(observed / expected, (interval[0] / expected, interval[1] / expected), method, counts)
-    if units.clustered:
-        terms = np.column_stack([truth, probability])
-        totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed)
-        return percentile_estimate(observed / expected, totals[:, 0] / totals[:, 1], counts)
-    factor = math.exp(Z * math.sqrt((1 - observed / counts.n) / observed))
     ratio = observed / expected
+    if observed in {0, counts.n}:
+        low, high = _poisson_interval(observed)
+        return estimated(ratio, (low / expected, high / expected), "Poisson, exact", counts)
+    if draws is not None:
+        return percentile_estimate(ratio, draws, counts)
+    factor = math.exp(Z * math.sqrt((1 - observed / counts.n) / observed))
     return estimated(ratio, (ratio / factor, ratio * factor), "log scale (Debray)", counts)
 
 
@@ -91,14 +123,8 @@ def scaled_brier(
     replicates: int = N_REPLICATES,
     seed: int = 0,
 ) -> Estimate:
-    """Return 1 - Brier / (prevalence (1 - prevalence)): 1 best, 0 like the prevalence for all, below 0 worse."""
-    truth, probability, units, counts = checked_probability(truth, probability, patients)
-    if absent_class(counts):
-        return not_estimable(absent_class(counts), counts)
-    terms = np.column_stack([(probability - truth) ** 2, truth, np.ones(truth.size)])
-    totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed)
-    draws = _scaled(totals.T)
-    return percentile_estimate(float(_scaled(terms.sum(axis=0))), draws, counts)
+    """Return the scaled Brier score; see ``event_scores``."""
+    return event_scores(truth, probability, patients, replicates=replicates, seed=seed)["scaled_brier"]
 
 
 def _scaled(totals: Floats) -> Floats:

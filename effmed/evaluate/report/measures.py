@@ -94,13 +94,9 @@ def _calibration_of_event(one: OneClass, settings: ReportSettings, stage: Stage)
     """Measure what is added where the class is an event of its own."""
     seed, replicates = settings.seed, settings.bootstrap_replicates
     truth, probability, patients = one.truth, one.probability, one.patients
-    estimates = {
-        "scaled_brier": calibration.scaled_brier(truth, probability, patients, replicates=replicates, seed=seed),
-        "log_loss": calibration.log_loss(truth, one.logits, patients),
-        "observed_expected": calibration.observed_expected(
-            truth, probability, patients, replicates=replicates, seed=seed
-        ),
-    } | calibration.corp_estimates(truth, probability, patients)
+    estimates = calibration.event_scores(truth, probability, patients, replicates=replicates, seed=seed)
+    estimates["log_loss"] = calibration.log_loss(truth, one.logits, patients)
+    estimates |= calibration.corp_estimates(truth, probability, patients)
     errors = calibration.curve_errors(truth, one.logits, patients, seed=seed)
     errors |= {"miscalibration": calibration.miscalibration(truth, probability, patients, seed=seed)}
     plain = _named(estimates, one.name, stage)
