@@ -138,9 +138,20 @@ def output_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def class_numbers(names: pd.Series[Any], classes: tuple[str, ...]) -> Integers:
-    """Return the number of each name's class, (n,) int64; -1 where the name is missing."""
-    number = {name: index for index, name in enumerate(classes)}
-    return np.array([UNKNOWN if pd.isna(name) else number[name] for name in names], dtype=np.int64)
+    """Return the number of each name's class, (n,) int64; -1 where the name is missing.
+
+    Raises:
+        DataError: A name is no class.
+    """
+    _check_names(names, classes)
+    return np.asarray(pd.Categorical(names, categories=list(classes)).codes, dtype=np.int64)
+
+
+def _check_names(names: pd.Series[Any], classes: tuple[str, ...]) -> None:
+    strange = sorted(set(names.dropna().unique()) - set(classes))
+    if strange:
+        problem = f"the truth is no class of the network: {', '.join(map(repr, strange[:N_NAMES_SHOWN]))}"
+        raise DataError(problem, hint=f"the classes are {', '.join(classes)}; leave the truth blank where unknown")
 
 
 def make_predictions(
@@ -269,10 +280,7 @@ def arranged(
             frame[name] = _age_column(columns[name]) if name == "age" else text_column(columns[name], n)
     for name in also:
         frame[name] = text_column(columns[name], n)
-    strange = sorted(set(frame["truth"].dropna()) - set(classes))
-    if strange:
-        problem = f"the truth is no class of the network: {', '.join(map(repr, strange[:N_NAMES_SHOWN]))}"
-        raise DataError(problem, hint=f"the classes are {', '.join(classes)}; leave the truth blank where unknown")
+    _check_names(frame["truth"], classes)
     return Predictions(frame, classes, is_scored)
 
 
@@ -281,16 +289,13 @@ def text_column(values: Any, n: int) -> pd.Series[Any]:  # noqa: ANN401  any col
 
     Bytes of a file name that are no UTF-8 are written out, since neither CSV nor Parquet could hold them.
     """
-    given = np.full(n, values, dtype=object) if values is None or isinstance(values, str) else values
-    column = np.asarray(given, dtype=object)
-    missing = pd.isna(column)
-    texts = [None if gone else _printable(value) for value, gone in zip(column, missing, strict=True)]
+    if values is None or isinstance(values, str):
+        return pd.Series([values or None], dtype="string").repeat(n).reset_index(drop=True)
+    column = np.asarray(values, dtype=object)
+    texts = [None if gone else str(value) for value, gone in zip(column, pd.isna(column), strict=True)]
+    if not "".join(filter(None, texts)).isascii():
+        texts = [text and text.encode("utf-8", "backslashreplace").decode() for text in texts]
     return pd.Series(texts, dtype="string").replace("", pd.NA)
-
-
-def _printable(value: object) -> str:
-    text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _age_column(values: Any) -> NDArray[np.float64]:  # noqa: ANN401  any column
