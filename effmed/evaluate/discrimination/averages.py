@@ -94,10 +94,14 @@ def macro_auroc(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = 
         value, column = _auroc_influence(truth[:, number], logits[:, number])
         values.append(value)
         influence += column / len(used)
-    value, half = float(np.mean(values)), Z * math.sqrt(variance_of_total(influence, units))
-    reason = f"left out for want of images: class number {', '.join(left_out)}" if left_out else ""
-    interval = max(0.0, value - half), min(1.0, value + half)
-    return estimated(value, interval, f"influence, Wald, {len(used)} classes", counts, reason)
+    value, method = float(np.mean(values)), f"influence, Wald, {len(used)} classes"
+    reasons = [f"left out for want of images: class number {', '.join(left_out)}"] if left_out else []
+    variance = variance_of_total(influence, units) if units.count > 1 else 0.0
+    if variance <= 0:
+        why = "the variance between placements is 0" if units.count > 1 else "all images are of one patient"
+        return estimated(value, None, "none", counts, "; ".join([*reasons, f"{why}: no interval"]))
+    half = Z * math.sqrt(variance)
+    return estimated(value, (max(0.0, value - half), min(1.0, value + half)), method, counts, "; ".join(reasons))
 
 
 def _auroc_influence(truth: NDArray[Any], logits: Floats) -> tuple[float, Floats]:

@@ -116,3 +116,19 @@ def test_images_of_a_patient_count_once_in_the_macro_average() -> None:
     once = macro_auroc(members, probability)
     again = macro_auroc(np.repeat(members, 3, axis=0), np.repeat(probability, 3, axis=0), np.repeat(np.arange(120), 3))
     assert (again.low, again.high) == (pytest.approx(once.low), pytest.approx(once.high))
+
+
+def test_images_of_one_patient_have_a_macro_average_without_an_interval() -> None:
+    truth, probability = made()
+    estimate = macro_auroc(np.eye(3, dtype=int)[truth], probability, np.full(120, "A"))
+    assert estimate.value is not None
+    assert (estimate.low, estimate.high) == (None, None)
+    assert estimate.reason == "all images are of one patient: no interval"
+
+
+def test_perfect_ranking_has_no_macro_interval_of_width_0() -> None:
+    truth, _ = made()
+    members = np.eye(3, dtype=int)[truth]
+    estimate = macro_auroc(members, members * 0.5 + 0.1)
+    assert (estimate.value, estimate.low, estimate.high) == (1.0, None, None)
+    assert estimate.reason == "the variance between placements is 0: no interval"
