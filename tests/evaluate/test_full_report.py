@@ -129,6 +129,13 @@ def test_a_label_with_few_events_is_left_out_of_the_average_by_name(tmp_path):
     assert "left out for want of images: class fracture" in find(report, "macro_auroc", None).reason
 
 
+def test_few_images_without_a_label_are_called_so(tmp_path):
+    truth = (np.arange(300) >= 20).astype(int)
+    table = pd.DataFrame({"y_a": truth, "p_a": np.linspace(0.1, 0.9, 300), "y_b": np.arange(300) % 2, "p_b": 0.5})
+    warnings = judged(read(tmp_path, table)).data.warnings
+    assert any(text.startswith("Few events: 20 images without 'a'") for text in warnings)
+
+
 def test_a_label_that_nobody_has_is_a_reason_and_no_crash(tmp_path):
     table = pd.read_csv(VECTORS / "multilabel.csv")
     table["y_fracture"] = np.nan

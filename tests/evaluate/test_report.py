@@ -366,6 +366,12 @@ def test_few_events_are_warned_of(report):
     )
 
 
+def test_a_class_without_images_leaves_the_other_one_many():
+    found = make_report(make.binary(n=330, label=["opacity"] * 330), make.context(), FAST)
+    assert any("No image of class 'clear'" in text for text in found.data.warnings)
+    assert not any("Few events" in text for text in found.data.warnings)
+
+
 def test_many_events_are_not_warned_of():
     found = make_report(make.binary(n=330), make.context(), FAST)
     assert found.data.warnings == []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from effmed.evaluate.calibration import FEW_EVENTS
 from effmed.evaluate.discrimination import is_uncertain
 
@@ -48,14 +46,24 @@ def _size_cautions(evidence: Evidence, measured: list[Measured]) -> list[str]:
         for name, count in zip(evidence.classes, n, strict=True)
         if count == 0
     ]
-    if evidence.is_multilabel:
-        n = np.minimum(n, (evidence.happened == 0).sum(axis=0))
-    if n.min() < FEW_EVENTS and n.max() > 0:
-        rarest = int(min(n[n > 0]))
-        name = evidence.classes[n.tolist().index(rarest)]
-        text = f"Few events: {count_text(rarest, 'image')} of class {name!r}, fewer than {FEW_EVENTS}: "
-        found.append(text + "calibration estimates imprecise (Snell 2021).")
+    found += _few_events(evidence)
     return found + _few_patients(evidence) + _few_cases(measured) + _narrow_citl(measured)
+
+
+def _few_events(evidence: Evidence) -> list[str]:
+    """Name the class or label with the fewest images of a kind; of labels, those without it count as well."""
+    kinds = [(1, "of class")] if not evidence.is_multilabel else [(1, "with"), (0, "without")]
+    found = [
+        (int(n), f"{word} {name!r}")
+        for value, word in kinds
+        for name, n in zip(evidence.classes, (evidence.happened == value).sum(axis=0), strict=True)
+        if n > 0
+    ]
+    fewest, which = min(found, key=lambda each: each[0], default=(FEW_EVENTS, ""))
+    if fewest >= FEW_EVENTS:
+        return []
+    text = f"Few events: {count_text(fewest, 'image')} {which}, fewer than {FEW_EVENTS}: "
+    return [text + "calibration estimates imprecise (Snell 2021)."]
 
 
 def _few_patients(evidence: Evidence) -> list[str]:
