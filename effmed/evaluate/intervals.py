@@ -357,7 +357,11 @@ def bootstrap_totals(terms: Floats, units: Units, *, replicates: int, seed: int)
 
 
 def percentile_estimate(value: float, draws: Floats, counts: Counts) -> Estimate:
-    """Return a value with the percentile interval of its bootstrap draws (replicates,)."""
+    """Return a value with the percentile interval of its bootstrap draws (replicates,).
+
+    An interval without width only says that the bootstrap cannot tell, as where a ranking is perfect: then there is
+    none.
+    """
     failed = int((~np.isfinite(draws)).sum())
     drawn = "images" if counts.n_patients is None else "patients"
     method = f"bootstrap of {drawn}, percentile, {draws.size} replicates"
@@ -365,6 +369,8 @@ def percentile_estimate(value: float, draws: Floats, counts: Counts) -> Estimate
         reason = f"the statistic is undefined in {failed} of {draws.size} bootstrap replicates: no interval"
         return estimated(value, None, method, counts, reason)
     low, high = np.percentile(draws[np.isfinite(draws)], PERCENTILES)
+    if low == high:
+        return estimated(value, None, method, counts, "the value is the same in all bootstrap replicates: no interval")
     return estimated(
         value, (float(low), float(high)), method, counts, f"{failed} replicates left out" if failed else ""
     )

@@ -249,3 +249,9 @@ def test_the_unit_of_the_bootstrap_is_named() -> None:
 
 def test_sums_are_by_unit() -> None:
     assert Units(np.array([1, 0, 1]), 2, 2, clustered=True).sums(np.array([1.0, 2.0, 4.0])).tolist() == [2.0, 5.0]
+
+
+def test_draws_that_are_all_the_same_give_no_interval() -> None:
+    estimate = percentile_estimate(1.0, np.ones(100), Counts(20, 10, None))
+    assert (estimate.value, estimate.low, estimate.high) == (1.0, None, None)
+    assert estimate.reason == "the value is the same in all bootstrap replicates: no interval"

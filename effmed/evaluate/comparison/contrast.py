@@ -94,13 +94,8 @@ def drawn(difference: float, draws: Floats, counts: Counts, alike: str) -> Estim
         difference: First minus second.
         draws: The same in every replicate.
         counts: What the difference rests on.
-        alike: Why the difference is 0 whatever is drawn, or the empty text. Without such a reason an interval
-            without width only says that the bootstrap cannot tell: then there is none.
+        alike: Why the difference is 0 whatever is drawn, or the empty text. Without such a reason there is no
+            interval without width.
     """
     estimate = percentile_estimate(difference, draws, counts)
-    if alike:
-        return replace(estimate, reason=alike)
-    if estimate.low is not None and estimate.low == estimate.high:
-        reason = "the difference is the same in all bootstrap replicates: no interval"
-        return estimated(difference, None, "none", counts, reason)
-    return estimate
+    return replace(estimate, low=difference, high=difference, reason=alike) if alike else estimate

@@ -103,7 +103,10 @@ def balanced_accuracy(truth: NDArray[Any], decision: NDArray[Any], patients: Pat
     value = float(share.mean())
     if units.count < 2:
         return estimated(value, None, "none", counts, "one patient: no interval")
-    half = t_quantile(units.count - 1) * math.sqrt(variance_of_total(influence, units))
+    variance = variance_of_total(influence, units)
+    if variance <= 0:
+        return estimated(value, None, "none", counts, "within every class all images are decided alike: no interval")
+    half = t_quantile(units.count - 1) * math.sqrt(variance)
     interval = max(0.0, value - half), min(1.0, value + half)
     return estimated(value, interval, f"influence, t({units.count - 1}), {classes.size} classes", counts)
 
@@ -113,7 +116,10 @@ def mean_absolute_error(truth: NDArray[Any], decision: NDArray[Any], patients: P
     check_length(decision, len(truth), "decisions")
     units = make_units(patients, len(truth))
     off = np.abs(np.asarray(truth) - np.asarray(decision)).astype(np.float64)
-    return mean_estimate(off, Counts(len(truth), int((off == 0).sum()), units.n_patients), units)
+    counts = Counts(len(truth), int((off == 0).sum()), units.n_patients)
+    if np.ptp(off) == 0:
+        return estimated(float(off[0]), None, "none", counts, "all decisions are off by the same: no interval")
+    return mean_estimate(off, counts, units)
 
 
 def lr_positive(truth: NDArray[Any], decision: NDArray[np.bool_], patients: Patients = None) -> Estimate:

@@ -100,7 +100,7 @@ def test_thresholds_at_which_no_image_changes_sides_have_no_interval():
     second = np.where(first >= 0.2, (1 + first) / 2, first)
     found = rows(table(truth, first), table(truth, second))["net_benefit", "opacity", 0.2]
     assert (found.difference, found.low, found.high) == (0, None, None)
-    assert found.reason == "the difference is the same in all bootstrap replicates: no interval"
+    assert found.reason == "the value is the same in all bootstrap replicates: no interval"
 
 
 def test_a_handful_of_images_that_make_the_difference_is_said():

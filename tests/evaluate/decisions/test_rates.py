@@ -192,3 +192,11 @@ def test_the_clustered_likelihood_ratio_has_the_t_quantile_of_patients() -> None
     estimate = decisions.lr_positive(truth, called, np.repeat(np.arange(20), 5))
     variance = ((1 - 6 / 8) / 6 + (1 - 3 / 12) / 3) * 20 / 19
     assert np.log(estimate.high / estimate.value) == pytest.approx(2.093024054 * variance**0.5)
+
+
+def test_decisions_without_an_error_have_no_interval_of_width_0() -> None:
+    for measure in (decisions.balanced_accuracy, decisions.mean_absolute_error):
+        estimate = measure(TRUTH, TRUTH)
+        assert estimate.status == "ok"
+        assert (estimate.low, estimate.high) == (None, None)
+        assert estimate.reason.endswith("alike: no interval") or estimate.reason.endswith("the same: no interval")
