@@ -114,7 +114,7 @@ class Evidence:
     def has_own_logits(self) -> bool:
         """Whether the table's logits say more than its probabilities: logits made from these may break ties."""
         made = _logits_behind(self.predictions)
-        return not np.array_equal(self.logits["calibrated"], made)
+        return self.predictions.is_scored or not np.array_equal(self.logits["calibrated"], made)
 
     def against_rest(self, number: int, stage: Stage) -> OneClass:
         """Return one class against the others, on the images whose truth is known for it."""

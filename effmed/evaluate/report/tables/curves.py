@@ -57,28 +57,28 @@ def _nothing(rows: list[tuple[str, float | None, float | None]]) -> pd.DataFrame
     return pd.DataFrame(rows[:0], columns=["interval", "low", "high"])
 
 
-def _roc(one: OneClass, _: Evidence) -> pd.DataFrame:
+def _roc(one: OneClass, evidence: Evidence) -> pd.DataFrame:
     if one.truth.sum() in {0, one.truth.size}:
         return pd.DataFrame(columns=["false_positive_rate", "sensitivity", "threshold"])
     fpr, tpr, thresholds = discrimination.roc_curve(one.truth, one.ranking)
     kept = _thinned(fpr + tpr)
-    columns = {"false_positive_rate": fpr, "sensitivity": tpr, "threshold": _as_probability(one, thresholds)}
+    columns = {"false_positive_rate": fpr, "sensitivity": tpr, "threshold": _thresholds(one, evidence, thresholds)}
     return pd.DataFrame(columns).iloc[kept]
 
 
-def _precision_recall(one: OneClass, _: Evidence) -> pd.DataFrame:
+def _precision_recall(one: OneClass, evidence: Evidence) -> pd.DataFrame:
     if not one.truth.any():
         return pd.DataFrame(columns=["sensitivity", "ppv", "threshold"])
     recall, precision, thresholds = discrimination.pr_curve(one.truth, one.ranking)
     kept = _thinned(recall - precision)
-    columns = {"sensitivity": recall, "ppv": precision, "threshold": _as_probability(one, thresholds)}
+    columns = {"sensitivity": recall, "ppv": precision, "threshold": _thresholds(one, evidence, thresholds)}
     return pd.DataFrame(columns).iloc[kept]
 
 
-def _as_probability(one: OneClass, thresholds: Floats) -> Floats:
-    """Return thresholds as probabilities; NaN where nothing can reach them."""
-    values = thresholds if np.array_equal(one.ranking, one.probability) else expit(thresholds)
-    return np.asarray(np.where(np.isinf(thresholds), np.nan, values))
+def _thresholds(one: OneClass, evidence: Evidence, ranked: Floats) -> Floats:
+    """Return thresholds as probabilities, of mere scores as scores; NaN where nothing can reach them."""
+    is_plain = evidence.predictions.is_scored or np.array_equal(one.ranking, one.probability)
+    return np.asarray(np.where(np.isinf(ranked), np.nan, ranked if is_plain else expit(ranked)))
 
 
 def _thinned(position: Floats) -> NDArray[np.int64]:
