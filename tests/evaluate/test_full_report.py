@@ -157,6 +157,22 @@ def test_mere_scores_are_ranked_and_nothing_else(tmp_path):
     assert report.data.warnings[-2] == "These are scores, not probabilities: only how they rank images is judged."
 
 
+def test_thresholds_of_scores_are_scores(tmp_path):
+    table = pd.read_csv(VECTORS / "n500_imb.csv")[["y", "p_a"]].assign(score=lambda t: 100 + t["p_a"] * 40)
+    report = judged(read(tmp_path, table[["y", "score"]]))
+    for name in ("roc_curve", "pr_curve"):
+        assert set(rows(report, name)["threshold"].dropna()) <= set(table["score"])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"subgroups": ("sex",)}, {"prevalence": (0.1,)}, {"prevalence_estimate": "em"}], ids=str
+)
+def test_settings_that_need_probabilities_are_refused_of_scores(tmp_path, changes):
+    table = pd.DataFrame({"y": [0, 1] * 20, "score": np.arange(40.0), "sex": "F"})
+    with pytest.raises(RecipeError, match=f"report.{next(iter(changes))} has no meaning for scores"):
+        judged(read(tmp_path, table), settings(**changes))
+
+
 # ---------------------------------------------------------------- subgroups
 
 
@@ -181,6 +197,20 @@ def test_small_subgroups_are_suppressed(of_groups):
     found = find(report, "auroc", subgroup=("site", "tiny"))
     assert (found.status, found.value) == ("suppressed", None)
     assert "fewer than 10" in found.reason
+
+
+def test_images_whose_attribute_is_not_known_are_said_to_be_in_no_subgroup():
+    table = make.binary(n=120, sex=["F"] * 50 + ["M"] * 50 + [None] * 20)
+    warnings = make_report(table, make.context(), FAST).data.warnings
+    assert "Subgroups by 'sex' leave out 20 images whose value is not known." in warnings
+    asked = make_report(make.binary(age=["045Y"] * 60), make.context(), settings(subgroups=("age",)))
+    assert "Subgroups by 'age' leave out 60 images whose value is not known." in asked.data.warnings
+
+
+@pytest.mark.parametrize("name", ["patient", "image", "study"])
+def test_patients_and_images_are_no_subgroups(name):
+    with pytest.raises(DataError, match=f"names '{name}', which is no attribute"):
+        make_report(make.binary(), make.context(), settings(subgroups=(name,)))
 
 
 def test_ages_come_in_bands_and_a_column_of_one_value_is_no_subgroup(of_groups):

@@ -8,10 +8,13 @@ from effmed.evaluate.calibration import FEW_EVENTS
 from effmed.evaluate.discrimination import is_uncertain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from effmed.evaluate.decisions import OperatingPoint
     from effmed.evaluate.intervals import Estimate
     from effmed.evaluate.report.evidence import Evidence, Measured
     from effmed.evaluate.report.model import ReportContext
+    from effmed.evaluate.subgroups import Groups
 
 FEW_PATIENTS = 5  # of a class: with 2 or 3, intervals of two measures held the truth in 91 % (benchmarks/coverage.py)
 HIGH_AUROC = 0.9  # from here on no interval of few images holds its 95 % in every simulation
@@ -36,6 +39,15 @@ def cautions(evidence: Evidence, context: ReportContext, measured: list[Measured
         text = f"{left_out} of {count_text(n_rows, 'image')} left out, unreadable or of unknown truth: see the flow."
         found.append(text)
     return found
+
+
+def unknown_cautions(columns: Mapping[str, Groups]) -> list[str]:
+    """Say of which subgroup columns the value is not known, since these images are in no subgroup."""
+    return [
+        f"Subgroups by {name!r} leave out {count_text(groups.n_missing, 'image')} whose value is not known."
+        for name, groups in columns.items()
+        if groups.n_missing
+    ]
 
 
 def _size_cautions(evidence: Evidence, measured: list[Measured]) -> list[str]:

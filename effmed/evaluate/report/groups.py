@@ -8,6 +8,7 @@ import pandas as pd
 
 from effmed.errors import DataError
 from effmed.evaluate.predictions import ATTRIBUTES
+from effmed.evaluate.predictions.table import IDENTITY
 from effmed.evaluate.report.evidence import Measured
 from effmed.evaluate.subgroups import Groups, age_bands, heterogeneity, make_groups, make_judged, subgroup_estimates
 from effmed.recipe import nearest
@@ -27,13 +28,16 @@ def subgroup_columns(evidence: Evidence) -> dict[str, Groups]:
     """Return the columns of subgroups: those that the recipe names, or the usual ones of two to twenty values.
 
     Raises:
-        DataError: A column that the recipe names is not in the table.
+        DataError: A column that the recipe names is not in the table, or names patients or images one by one.
     """
     frame, wanted = evidence.predictions.frame, evidence.settings.subgroups
     if wanted == "auto":
         found = {name: _groups(evidence, name) for name in USUAL if name in frame}
         return {name: groups for name, groups in found.items() if 1 < len(groups.names) <= MAX_VALUES}
     for name in wanted:
+        if name in IDENTITY:
+            problem = f"report.subgroups names {name!r}, which is no attribute that images share"
+            raise DataError(problem, hint="a report names no patient: choose columns such as sex, site or scanner")
         if name not in frame:
             known = [each for each in frame.columns if each in ATTRIBUTES]
             raise DataError(f"report.subgroups names {name!r}, which the table lacks", hint=nearest(name, known))

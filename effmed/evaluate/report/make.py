@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from effmed.evaluate.report.cautions import cautions, count_text
+from effmed.errors import RecipeError
+from effmed.evaluate.report.cautions import cautions, count_text, unknown_cautions
 from effmed.evaluate.report.certainty import measure_referral, measure_sets
 from effmed.evaluate.report.evidence import Evidence, Measured, make_evidence
 from effmed.evaluate.report.groups import measure_groups, subgroup_columns
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from effmed.recipe import ReportSettings
 
 
+NEED_PROBABILITY = ("subgroups", "prevalence", "prevalence_estimate")
+
+
 def make_report(predictions: Predictions, context: ReportContext, settings: ReportSettings) -> Report:
     """Judge a predictions table.
 
@@ -35,21 +39,34 @@ def make_report(predictions: Predictions, context: ReportContext, settings: Repo
 
     Raises:
         DataError: No row has both a probability and a truth, or the table contradicts the context.
+        RecipeError: The settings ask of mere scores what needs probabilities, or fit the classes badly.
     """
+    if predictions.is_scored:
+        _check_of_scores(settings)
     evidence = make_evidence(predictions, context, settings)
     measured = measure(evidence, context.operating_points)
     frames = make_frames(predictions, evidence, context)
+    columns = {} if predictions.is_scored else subgroup_columns(evidence)
     if not predictions.is_scored:
-        columns = subgroup_columns(evidence)
         of_groups, group_frames = measure_groups(evidence, columns)
         measured += of_groups + _less_than_one_class(evidence, context, columns)
         frames |= group_frames
+    warnings = cautions(evidence, context, measured, len(predictions)) + unknown_cautions(columns)
     return Report(
         run=context.run,
-        data=_make_data(predictions, evidence, context, measured),
+        data=_make_data(predictions, evidence, context, measured, warnings),
         metrics=[_metric(each, context.level) for each in measured],
         tables={name: _table(frame) for name, frame in frames.items()},
     )
+
+
+def _check_of_scores(settings: ReportSettings) -> None:
+    """Refuse settings that would change nothing where only ranking is judged."""
+    plain = type(settings)()
+    for name in NEED_PROBABILITY:
+        if getattr(settings, name) != getattr(plain, name):
+            problem = f"report.{name} has no meaning for scores, of which only the ranking of all images is judged"
+            raise RecipeError(problem, hint=f"leave report.{name} out, or give probabilities")
 
 
 def _less_than_one_class(evidence: Evidence, context: ReportContext, columns: Mapping[str, Groups]) -> list[Measured]:
@@ -100,7 +117,11 @@ def _cell(value: Any) -> int | float | str | None:  # noqa: ANN401  whatever pan
 
 
 def _make_data(
-    predictions: Predictions, evidence: Evidence, context: ReportContext, measured: list[Measured]
+    predictions: Predictions,
+    evidence: Evidence,
+    context: ReportContext,
+    measured: list[Measured],
+    warnings: list[str],
 ) -> ReportData:
     status = predictions.frame["status"]
     n_ok, n_unreadable = int((status == "ok").sum()), int((status == "unreadable").sum())
@@ -110,7 +131,7 @@ def _make_data(
     everyone = predictions.patients
     return ReportData(
         summary=_summary(evidence, context, measured),
-        warnings=cautions(evidence, context, measured, len(predictions)),
+        warnings=warnings,
         variant=context.variant,
         split=context.split,
         level=context.level,
