@@ -1,6 +1,7 @@
 """What a report holds beside the numbers of all images: labels, subgroups, sets, referral, prevalence, errors."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -349,6 +350,25 @@ def test_the_prevalence_is_found_without_truths_and_repairs_calibration(method):
     assert after["brier"] < before["brier"]
     assert after["log_loss"] < before["log_loss"]
     assert "assumes" in after["assumption"]
+
+
+def test_bbse_takes_the_calibrator_of_the_report_for_val_as_well():
+    val, test = shifted(3)
+    known = make.identity(prevalence=(0.5, 0.5))
+    wanted = settings(prevalence_estimate="bbse")
+    expected = rows(make_report(test, make.context(calibrator=known, val=val), wanted), "prior_shift")
+    frame = val.frame.assign(probability_clear=0.5, probability_opacity=0.5)  # of another calibrator than the report's
+    other = make.context(calibrator=known, val=replace(val, frame=frame))
+    assert rows(make_report(test, other, wanted), "prior_shift").equals(expected)
+
+
+def test_an_impossible_prevalence_is_refused_in_words():
+    val, _ = shifted(3)
+    logits = np.random.default_rng(0).normal(-2.5, 1, 300)[:, None]
+    as_is = lambda: make.identity(prevalence=(0.5, 0.5))  # noqa: E731
+    test = make.binary(n=300, logits=logits, calibrator=as_is)
+    with pytest.raises(DataError, match=r"bbse estimates the impossible prevalence clear 1\.\d+, opacity -0"):
+        make_report(test, make.context(calibrator=as_is(), val=val), settings(prevalence_estimate="bbse"))
 
 
 def test_an_estimate_without_what_it_needs_is_refused():

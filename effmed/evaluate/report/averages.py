@@ -57,12 +57,13 @@ def calibration_of_all(evidence: Evidence, stage: Stage) -> list[Measured]:
     top = calibration.smece(right, probability.max(axis=1), evidence.patients, seed=evidence.settings.seed)
     return [
         Measured("brier", None, stage, calibration.multiclass_brier(evidence.truth, probability, evidence.patients)),
-        Measured("log_loss", None, stage, _log_loss(evidence, evidence.logits[stage])),
+        Measured("log_loss", None, stage, log_loss_of_all(evidence, evidence.logits[stage])),
         beside_null("top_label_smece", None, stage, top),
     ]
 
 
-def _log_loss(evidence: Evidence, logits: Floats) -> Estimate:
+def log_loss_of_all(evidence: Evidence, logits: Floats) -> Estimate:
+    """Return the log loss of more than two classes that exclude each other, from logits (n, class)."""
     impossible = int(np.isinf(logits[np.arange(evidence.n), evidence.truth]).sum())
     if impossible:
         units = make_units(evidence.patients, evidence.n)

@@ -11,19 +11,18 @@ import pandas as pd
 from effmed.errors import DataError, RecipeError
 from effmed.evaluate import calibration
 from effmed.evaluate.calibration.prior_shift import prevalence_by_confusion, prevalence_by_em, shift_logits
-from effmed.evaluate.calibrators import prevalence_with_limits
-from effmed.evaluate.report.averages import IMPOSSIBLE
+from effmed.evaluate.calibrators import calibrate, prevalence_with_limits
+from effmed.evaluate.report.averages import log_loss_of_all
 
 if TYPE_CHECKING:
     from effmed.evaluate.calibrators import Calibrator
     from effmed.evaluate.intervals import Floats
-    from effmed.evaluate.predictions import Predictions
     from effmed.evaluate.report.evidence import Evidence
     from effmed.evaluate.report.model import ReportContext
 
 ASSUMPTION = "assumes that images of a class look as they do on val, and that only the shares of the classes differ"
 N_DRAWS = 200  # bootstrap replicates of an estimated prevalence: each is an estimation of its own
-LOWEST_SHARE = 1e-6  # of a class whose estimated share is 0 or, by chance, below
+LOWEST_SHARE = 1e-6  # of a class whose estimated share is 0
 
 
 def prevalence_frame(evidence: Evidence, context: ReportContext) -> pd.DataFrame:
@@ -44,8 +43,13 @@ def prevalence_frame(evidence: Evidence, context: ReportContext) -> pd.DataFrame
         )
         raise RecipeError(problem, hint="leave it out, or state report.prevalence, one share per label")
     source = _source(context.calibrator)
-    target, limits = _estimate(evidence, context.val, source)
-    shifted = shift_logits(evidence.logits["calibrated"], source, np.maximum(target, LOWEST_SHARE) / target.sum())
+    target, limits = _estimate(evidence, context, source)
+    if (target < 0).any():
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in zip(evidence.classes, target, strict=True))
+        problem = f"report.prevalence_estimate = {method} estimates the impossible prevalence {shares}"
+        raise DataError(problem, hint="use report.prevalence_estimate=em, or state report.prevalence instead")
+    reached = np.maximum(target, LOWEST_SHARE)
+    shifted = shift_logits(evidence.logits["calibrated"], source, reached / reached.sum())
     rows = _rows(evidence, "as evaluated", source, None, evidence.logits["calibrated"])
     rows += _rows(evidence, f"shifted to the prevalence by {method.upper()}", target, limits, shifted)
     return pd.DataFrame(rows)
@@ -58,16 +62,20 @@ def _source(calibrator: Calibrator) -> Floats:
     return np.array(calibrator.prevalence)
 
 
-def _estimate(evidence: Evidence, val: Predictions | None, source: Floats) -> tuple[Floats, Floats]:
-    """Return the prevalences (class,) and their bootstrap limits (2, class)."""
+def _estimate(evidence: Evidence, context: ReportContext, source: Floats) -> tuple[Floats, Floats]:
+    """Return the prevalences (class,) and their bootstrap limits (2, class).
+
+    Probabilities on val are those of the context's calibrator, which may have been fitted since val was predicted.
+    """
     if evidence.settings.prevalence_estimate == "em":
         estimate = partial(prevalence_by_em, source=source)
-    elif val is None:
+    elif context.val is None:
         problem = "BBSE needs the network's confusion on val, and there are no predictions on val"
         raise DataError(problem, hint="name the run folder, not its bundle, or use report.prevalence_estimate=em")
     else:
-        known = val.readable.labelled
-        estimate = partial(prevalence_by_confusion, source_probability=known.probability, source_truth=known.truth)
+        known = context.val.readable.labelled
+        on_val = known.to_probability(calibrate(context.calibrator, known.logits))
+        estimate = partial(prevalence_by_confusion, source_probability=on_val, source_truth=known.truth)
     found = prevalence_with_limits(
         estimate,
         evidence.probability("calibrated"),
@@ -110,5 +118,4 @@ def _rows(
 def _log_loss(evidence: Evidence, logits: Floats) -> float | None:
     if evidence.is_binary:
         return calibration.log_loss(evidence.truth, logits[:, 0], evidence.patients).value
-    finite = np.maximum(logits, IMPOSSIBLE)
-    return calibration.multiclass_log_loss(evidence.truth, finite, evidence.patients).value
+    return log_loss_of_all(evidence, logits).value
