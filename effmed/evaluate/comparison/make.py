@@ -35,7 +35,9 @@ def compare(first: Predictions, second: Predictions, settings: ReportSettings, *
     """
     names = names if names[0] != names[1] else (f"{names[0]} (first)", f"{names[1]} (second)")
     pair = make_pair(first, second, names)
-    contrasts = ranking_differences(pair, settings) + score_differences(pair, settings) + decision_differences(pair)
+    contrasts = ranking_differences(pair, settings)
+    if not pair.is_scored:
+        contrasts += score_differences(pair, settings) + decision_differences(pair)
     per_class = np.bincount(pair.truth, minlength=len(pair.classes)).tolist()
     return Comparison(
         names=names,
@@ -53,12 +55,15 @@ def compare(first: Predictions, second: Predictions, settings: ReportSettings, *
 
 
 def _warnings(pair: Pair) -> list[str]:
-    found = list(pair.warnings)
+    found, what = list(pair.warnings), "probabilities"
+    if pair.is_scored:
+        found.append("These are scores, not probabilities: only how they rank images is compared.")
+        what = "ranks"
     if pair.is_same:
-        found.append("Both tables give every image the same probabilities: is this the same network twice?")
+        found.append(f"Both tables give every image the same {what}: is this the same network twice?")
     for judged in pair.both:
-        if pair.truth.size > 1 and not np.ptp(judged.probability, axis=0).any():
-            found.append(f"{judged.name} gives all images the same probabilities: it does not look at them.")
+        if judged.is_blind:
+            found.append(f"{judged.name} gives all images the same {what}: it does not look at them.")
     if pair.patients is None:
         found.append("No patients are given: images treated as independent, so intervals may be too narrow.")
     return found + _size_warnings(pair)

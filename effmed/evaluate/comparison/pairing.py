@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,17 +26,27 @@ class Judged:
         name: Of the network.
         probability: (n, class), as the table gives them.
         called: Number of the class that each image was decided to be, (n,); -1 where there is no decision.
+        scores: (n,) of the positive of two classes, where the table holds no more than scores that rank; else None.
     """
 
     name: str
     probability: Floats
     called: Integers
+    scores: Floats | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether all of several images are judged alike."""
+        values = self.probability if self.scores is None else self.scores
+        return len(values) > 1 and not np.ptp(values, axis=0).any()
 
     def ranks(self, number: int) -> Floats:
         """Return the place of each image by the probability of a class, (n,), lowest first, ties alike.
 
         Only the order matters to an AUROC; ranks are finite, and keep apart what rounds to 1.
         """
+        if self.scores is not None:
+            return np.unique(self.scores if number else -self.scores, return_inverse=True)[1].astype(np.float64)
         own, others = self.probability[:, number], np.delete(self.probability, number, axis=1).sum(axis=1)
         with np.errstate(divide="ignore"):
             order = np.where(own > NEARLY_ONE, -np.log(others), own)  # the logarithm is above 1 there
@@ -81,8 +91,15 @@ class Pair:
         return self.first, self.second
 
     @property
+    def is_scored(self) -> bool:
+        """Whether either table holds no more than scores, so that nothing but the rankings can be compared."""
+        return any(judged.scores is not None for judged in self.both)
+
+    @property
     def is_same(self) -> bool:
         """Whether both networks give every image the same probabilities."""
+        if self.is_scored:
+            return np.array_equal(self.first.ranks(1), self.second.ranks(1))
         return np.array_equal(self.first.probability, self.second.probability)
 
 
@@ -95,15 +112,16 @@ def make_pair(first: Predictions, second: Predictions, names: tuple[str, str]) -
         names: What the tables are called in messages.
 
     Raises:
-        DataError: Classes, images, truths or patients differ, an image occurs twice or has no id, or no image is
-            readable and of known truth in both tables.
+        DataError: Classes, images, truths or patients differ, an image occurs twice or has no id, no image is
+            readable and of known truth in both tables, or the labels of a table do not exclude each other.
     """
+    _check_exclusive((first, second), names)
     second = _with_classes(first, second, names)
     ids = _ids(first, names[0]), _ids(second, names[1])
     _check_same_ids(ids, names)
     row_of = {each: row for row, each in enumerate(ids[1])}
     order = [row_of[each] for each in ids[0]]
-    second = Predictions(second.frame.iloc[order].reset_index(drop=True), second.classes)
+    second = replace(second, frame=second.frame.iloc[order].reset_index(drop=True))
     by_row = _by_row(ids, names)
     _check_truth(first, second, (ids[0], names), strict=bool(by_row))
     patients, notes = _patients(first, second, (ids[0], names))
@@ -120,6 +138,14 @@ def make_pair(first: Predictions, second: Predictions, names: tuple[str, str]) -
         n_left_out=int((~chosen).sum()),
         warnings=(*by_row, *notes, *left_out),
     )
+
+
+def _check_exclusive(tables: tuple[Predictions, Predictions], names: tuple[str, str]) -> None:
+    for table, name in zip(tables, names, strict=True):
+        if table.is_multilabel:
+            problem = f"the labels of {name} ({shortened(table.classes)}) do not exclude each other"
+            hint = "compare one label at a time: a table with its truth_ as truth and its probability_ as probability"
+            raise DataError(f"{problem}, and such labels are not compared", hint=hint)
 
 
 def _with_classes(first: Predictions, second: Predictions, names: tuple[str, str]) -> Predictions:
@@ -240,6 +266,8 @@ def _judged(table: Predictions, chosen: NDArray[np.bool_], name: str) -> Judged:
     probability = table.probability[chosen]
     if len(table.classes) > 2:
         return Judged(name, probability, np.asarray(probability.argmax(axis=1), dtype=np.int64))
+    if table.is_scored:
+        return Judged(name, probability, np.full(len(probability), UNKNOWN), scores=table.logits[chosen, 0])
     number = {class_name: index for index, class_name in enumerate(table.classes)}
     decisions = table.frame["decision"].to_numpy(object)[chosen]
     return Judged(name, probability, np.array([number.get(each, UNKNOWN) for each in decisions], dtype=np.int64))

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from effmed.errors import DataError
 from effmed.evaluate.comparison import compare
-from effmed.evaluate.predictions import Predictions
+from effmed.evaluate.predictions import Predictions, read_predictions
+from effmed.recipe import ColumnSettings
 from tests.evaluate import make as whole
 from tests.evaluate.comparison.make import FEW_DRAWS, several, some, table, two
 
@@ -161,3 +163,26 @@ def test_whatever_two_tables_hold_is_a_comparison_or_a_known_error(data, n, n_cl
         assert (each.difference is None) == (each.status == "not_estimable")
         assert each.low is not None or each.reason
         assert each.low is None or each.low <= each.high
+
+
+def test_scores_that_are_no_probabilities_are_compared_by_their_ranking_alone(tmp_path):
+    truth, first, second, _ = some(80)
+    read = []
+    for name, scores in (("A", 1000 * first), ("B", 1000 * second - 2000)):
+        text = "".join(f"{y},{score!r}\n" for y, score in zip(truth, scores.tolist(), strict=True))
+        (tmp_path / f"{name}.csv").write_text("truth,score\n" + text)
+        read.append(read_predictions(tmp_path / f"{name}.csv", ColumnSettings()))
+    found = compared(*read)
+    assert [each.name for each in found.differences] == ["auroc", "average_precision"]
+    assert found.differences[0].first == pytest.approx(roc_auc_score(truth, first), abs=1e-12)
+    assert found.differences[0].second == pytest.approx(roc_auc_score(truth, second), abs=1e-12)
+    assert "These are scores, not probabilities: only how they rank images is compared." in found.warnings
+    mixed = compared(table(truth, first, classes=("0", "1"), image=[str(row) for row in range(80)]), read[1])
+    assert [each.name for each in mixed.differences] == ["auroc", "average_precision"]
+
+
+def test_labels_that_do_not_exclude_each_other_are_refused_as_such(tmp_path):
+    (tmp_path / "A.csv").write_text("truth_a,probability_a,truth_b,probability_b\n1,0.8,1,0.7\n0,0.2,1,0.6\n")
+    several_labels = read_predictions(tmp_path / "A.csv", ColumnSettings())
+    with pytest.raises(DataError, match=r"the labels of A .* do not exclude each other"):
+        compared(several_labels, several_labels)
