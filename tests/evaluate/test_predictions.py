@@ -344,3 +344,26 @@ def test_parquet_that_is_none_is_refused(tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"not parquet")
     with pytest.raises(DataError, match="cannot be read"):
         read_predictions(tmp_path / "p.parquet", AUTO)
+
+
+def test_lines_that_are_longer_than_the_header_shift_no_column(tmp_path):
+    with pytest.raises(DataError, match="Expected 4 fields in line 2, saw 5") as caught:
+        read_predictions(written(tmp_path, "truth,p,y,probability\n9,1,0.5,0,0.25\n9,0,0.5,1,0.75\n"), AUTO)
+    assert "\n" not in caught.value.problem
+
+
+def test_a_column_that_is_named_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match="more than one column 'probability_a'"):
+        read_predictions(written(tmp_path, "y,probability_a,probability_a\na,0.4,0.6\n"), AUTO)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_another_separator_is_recognised(tmp_path, mark):
+    with pytest.raises(DataError, match="no column with probabilities, only 'truth") as caught:
+        read_predictions(written(tmp_path, "truth,p\n1,0.75\n".replace(",", mark)), AUTO)
+    assert "commas" in caught.value.hint
+
+
+def test_an_ending_in_capitals_is_an_ending(tmp_path):
+    path = written(tmp_path, "truth,p\n1,0.75\n").rename(tmp_path / "P.CSV")
+    assert read_predictions(path, AUTO).truth.tolist() == [1]

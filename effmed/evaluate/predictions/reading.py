@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from effmed.errors import DataError
+from effmed.errors import DataError, shortened
 from effmed.evaluate.calibrators import probabilities
 from effmed.evaluate.intervals import Floats, check_probability, row_text
 from effmed.evaluate.predictions.labels import label_numbers
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from effmed.recipe import ColumnSettings
 
 AUTO = "auto"
+SUFFIXES = (".csv", ".parquet")
+SEPARATORS = (";", "\t")  # of spreadsheets' files that are no comma-separated ones
 PROBABILITY, LOGIT = "probability_", "logit_"
 IMAGE_NAMES = ("image", "path", "file", "filename", "id")
 TRUTH_NAMES = ("truth", "label", "y")
@@ -81,16 +83,31 @@ def is_own_table(path: Path) -> bool:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a file; every column of a CSV as text, so that no class named NA or 007 changes."""
+    if path.suffix.lower() not in SUFFIXES:
+        problem = f"predictions {path} is neither a .csv nor a .parquet file"
+        raise DataError(problem, hint="save the table as .csv or .parquet")
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix == ".csv":
-            return pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+        table = _read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        problem = f"predictions {path} cannot be read: {error}"
+        problem = f"predictions {path} cannot be read: {' '.join(str(error).split())}"
         raise DataError(problem, hint="name a .csv or .parquet table with one row per image") from error
-    problem = f"predictions {path} is neither a .csv nor a .parquet file"
-    raise DataError(problem, hint="save the table as .csv or .parquet")
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        problem = f"predictions {path} have more than one column {', '.join(map(repr, twice[:N_NAMES_SHOWN]))}"
+        raise DataError(problem, hint="give every column a name of its own")
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read all cells as text, the names of the columns as they stand.
+
+    The first line is read like the others: pandas would take the first column for an index and shift all names where
+    lines have one cell more than the header, and rename columns that are named twice.
+    """
+    cells = pd.read_csv(path, header=None, dtype="string", keep_default_na=False, encoding="utf-8-sig")
+    names = cells.iloc[0].fillna("").tolist()
+    return cells.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
 
 
 def _is_own(table: pd.DataFrame) -> bool:
@@ -234,8 +251,11 @@ def _classes_and_scores(
     names = (PROBABILITY + classes[0],) if classes else PROBABILITY_NAMES
     found = _column(table, columns.score or columns.probability, names, path)
     if found is None:
-        problem = f"predictions {path} have no column with probabilities"
-        raise DataError(problem, hint="name it: --set columns.probability=COLUMN, or columns.score for mere scores")
+        problem = f"predictions {path} have no column with probabilities, only {shortened(map(repr, table.columns))}"
+        hint = "name it: --set columns.probability=COLUMN, or columns.score for mere scores"
+        if any(mark in str(name) for mark in SEPARATORS for name in table.columns):
+            hint = "save the table with commas between the columns, and numbers with a decimal point"
+        raise DataError(problem, hint=hint)
     positive = _numbers(table, found)[:, None]
     beyond = found == SCORE and columns.probability == AUTO and bool(((positive < 0) | (positive > 1)).any())
     if columns.score or beyond:
