@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,7 +112,7 @@ def brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = N
     truth, probability, units, counts = checked_probability(truth, probability, patients)
     if counts.n == 0:
         return not_estimable("there is no image", counts)
-    return mean_estimate((probability - truth) ** 2, counts, units, rarer_df(truth, units))
+    return _not_negative(mean_estimate((probability - truth) ** 2, counts, units, rarer_df(truth, units)))
 
 
 def scaled_brier(
@@ -147,7 +147,7 @@ def log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = Non
         return not_estimable(
             f"infinite: {int(np.isinf(terms).sum())} images have probability 0 for their class", counts
         )
-    return mean_estimate(terms, counts, units, rarer_df(truth, units))
+    return _not_negative(mean_estimate(terms, counts, units, rarer_df(truth, units)))
 
 
 def multiclass_brier(truth: NDArray[Any], probability: NDArray[Any], patients: Patients = None) -> Estimate:
@@ -162,7 +162,7 @@ def multiclass_brier(truth: NDArray[Any], probability: NDArray[Any], patients: P
     units = make_units(patients, len(truth))
     happened = np.eye(probability.shape[1])[truth]
     counts = Counts(len(truth), len(truth), units.n_patients)
-    return mean_estimate(((probability - happened) ** 2).sum(axis=1), counts, units)
+    return _not_negative(mean_estimate(((probability - happened) ** 2).sum(axis=1), counts, units))
 
 
 def multiclass_log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Patients = None) -> Estimate:
@@ -170,7 +170,13 @@ def multiclass_log_loss(truth: NDArray[Any], logits: NDArray[Any], patients: Pat
     logits = check_numbers(logits, len(truth), "logits")
     units = make_units(patients, len(truth))
     counts = Counts(len(truth), len(truth), units.n_patients)
-    return mean_estimate(-log_softmax(logits, axis=1)[np.arange(len(truth)), truth], counts, units)
+    terms = -log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
+    return _not_negative(mean_estimate(terms, counts, units))
+
+
+def _not_negative(estimate: Estimate) -> Estimate:
+    """End an interval at 0, below which no score lies."""
+    return estimate if estimate.low is None else replace(estimate, low=max(0.0, estimate.low))
 
 
 @dataclass(frozen=True)

@@ -161,3 +161,13 @@ def test_of_two_classes_the_multiclass_log_loss_is_the_binary() -> None:
     truth, logits = np.array([0, 1, 1]), np.array([-2.0, 1.0, 0.5])
     both = np.column_stack([np.zeros(3), logits])
     assert multiclass_log_loss(truth, both).value == pytest.approx(log_loss(truth, logits).value)
+
+
+def test_no_score_has_an_interval_below_0():
+    truth = np.array([1, 0, 0, 0, 0, 0])
+    few = brier(truth, np.array([0.1, 0.01, 0.01, 0.01, 0.01, 0.6]), np.arange(6))
+    assert few.low is None or few.low >= 0
+    truth = np.array([1, 1, 0, 0, 0, 0])
+    probability = np.array([0.1, 0.99, 0.01, 0.01, 0.01, 0.01])
+    assert brier(truth, probability).low == 0.0 < brier(truth, probability).high
+    assert log_loss(truth, np.log(probability / (1 - probability))).low == 0.0
