@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,35 @@ def test_the_new_bundle_is_evaluated_and_tells_its_past(updated, clinic):
     slope = next(each for each in report["metrics"] if (each["name"], each["stage"]) == ("slope", "calibrated"))
     assert slope["value"] == pytest.approx(1, abs=1e-6)
     assert "slope on site clinic, 150 images, 50 of the rarest class" in report["data"]["facts"]["recalibration 1"]
-    assert "recalibrated on images of the same name" in result.stderr
+    first, second, *_ = report["data"]["warnings"]
+    assert "validation are among these cannot be told" in first
+    assert "recalibrated on images of the same name" in second
+    assert second in " ".join(result.stderr.split())
+    assert (report["run"], report["data"]["split"]) == (out.parent.name, "external: clinic")
+
+
+def test_a_report_names_bundle_and_site_wherever_the_command_is_started(updated, clinic, monkeypatch):
+    out, _ = updated
+    monkeypatch.chdir(out)
+    there = workflows.evaluate(Path(), find_recipe(None, [PATIENT, FEW_DRAWS]), data=clinic, labels=None)
+    monkeypatch.chdir(clinic)
+    here = workflows.evaluate(out, find_recipe(None, [PATIENT, FEW_DRAWS]), data=Path(), labels=None)
+    assert (there.run, here.data.split) == (out.parent.name, "external: clinic")
+
+
+def test_patients_of_the_training_and_of_a_recalibration_are_warned_of_in_the_report(run, updated, tmp_path):
+    data = make.squares(tmp_path / "mine", 60, first=90)
+    recipe = find_recipe(None, [PATIENT, FEW_DRAWS])
+    warnings = workflows.evaluate(run.folder, recipe, data=data, labels=None).data.warnings
+    assert "this is no test" in warnings[0]
+    warnings = workflows.evaluate(updated[0], recipe, data=data, labels=None).data.warnings
+    assert "none of those patients may be among these" in warnings[1]
+
+
+def test_where_no_patient_is_known_it_cannot_be_told_whether_the_network_knows_them(run, clinic, tmp_path):
+    prevalence = ["--set", "calibration.update=prevalence", "--set", "report.prevalence=[0.2]"]
+    arguments = ["calibrate", str(run.folder), "--data", str(clinic), "--out", str(tmp_path / "b"), *prevalence]
+    assert "cannot be told" in CliRunner().invoke(app, arguments).stderr
 
 
 def test_bundle_and_card_say_what_was_changed_and_name_no_patient_and_no_place(run, updated):

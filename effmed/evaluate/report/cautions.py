@@ -27,7 +27,7 @@ def count_text(n: int, word: str) -> str:
 
 def cautions(evidence: Evidence, context: ReportContext, measured: list[Measured], n_rows: int) -> list[str]:
     """Return one sentence for everything that a reader must know first."""
-    found = [*_size_cautions(evidence, measured)]
+    found = [*context.cautions, *_size_cautions(evidence, measured)]
     if evidence.predictions.is_scored:
         found.append("These are scores, not probabilities: only how they rank images is judged.")
     else:

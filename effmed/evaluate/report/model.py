@@ -190,6 +190,7 @@ class ReportContext:
         level: What one prediction is about.
         level_rule: How the images of a study or patient became one prediction; empty for images.
         flow: What happened before the table was made.
+        cautions: What else a reader must know before believing the numbers, one sentence each.
         val: Predictions on the images that calibrated the network, for estimates of the prevalence; None if unknown.
     """
 
@@ -204,4 +205,5 @@ class ReportContext:
     level: Level = "image"
     level_rule: str = ""
     flow: tuple[FlowStep, ...] = ()
+    cautions: tuple[str, ...] = ()
     val: Predictions | None = None

@@ -33,8 +33,8 @@ SPLITS = {"train": "training", "val": "validation", "test": "the test"}
 
 def run_context(run: Run) -> ReportContext:
     """Return what a report on the run's own test split says about the run."""
-    sheet = read_sheet(run.bundle)
-    return with_record(make_context(sheet, Plan.model_validate(sheet.plan), run=run.folder.name, split="test"), run)
+    sheet, name = read_sheet(run.bundle), run.folder.resolve().name
+    return with_record(make_context(sheet, Plan.model_validate(sheet.plan), run=name, split="test"), run)
 
 
 def with_record(context: ReportContext, run: Run) -> ReportContext:
@@ -144,6 +144,13 @@ def bundle_folder(run: Path | None, talk: Talk) -> Path:
     return run if (run / SHEET).is_file() else open_run(run).bundle
 
 
+def bundle_name(folder: Path) -> str:
+    """Return what a report calls a bundle: the name of its run, or of the folder where it lies alone."""
+    whole = folder.resolve()
+    run = Run(whole.parent)
+    return run.folder.name if run.bundle == whole else whole.name
+
+
 def run_of(folder: Path, sheet: BundleSheet) -> Run | None:
     """Return the run in which a bundle folder lies; None where it lies elsewhere, or in another network's run."""
     run = Run(folder.parent)
@@ -169,7 +176,9 @@ def known_patients(run: Run | None, manifest: Manifest, settings: DataSettings, 
         return None
     known = read_manifest(run.manifest, manifest.root).frame
     seen = known.loc[known["split"] != "test", "patient"]
-    return int(manifest.frame.loc[manifest.frame["patient"].isin(seen), "patient"].nunique())
+    patients = manifest.frame["patient"]
+    n_known = int(patients[patients.isin(seen)].nunique())
+    return None if n_known == 0 and patients.isna().any() else n_known
 
 
 def check_classes(manifest: Manifest, bundle: Bundle) -> None:

@@ -16,6 +16,7 @@ from effmed.learn.plan import Plan
 from effmed.run import newest_run, open_run
 from effmed.workflows.scoring.bundles import (
     bundle_folder,
+    bundle_name,
     check_as_made,
     check_classes,
     known_patients,
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effmed.evaluate.report import ReportContext
+    from effmed.learn.bundle import Recalibration
     from effmed.recipe import DecisionSettings, Recipe
 
 UNTOLD = "cannot be told"
-NOT_A_TEST = "if they are the same people, this is no test"
+TRAINED_ON = "patients that the network was trained or tuned on"
 
 
 def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk) -> Report:
@@ -56,21 +58,35 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     check_classes(manifest, bundle)
     table = score(bundle, manifest, talk)
     origin = run_of(folder, bundle.sheet)
-    context = make_context(bundle.sheet, bundle.plan, run=folder.parent.name, split=f"external: {data.name}")
+    site = data.resolve().name
+    context = make_context(bundle.sheet, bundle.plan, run=bundle_name(folder), split=f"external: {site}")
     n_known = known_patients(origin, manifest, recipe.data, talk)
-    if n_known:
-        talk.warn(f"{n_known} patients bear the ids of patients that the network was trained or tuned on: {NOT_A_TEST}")
-    for change in bundle.sheet.recalibrations:
-        if change.site == data.resolve().name:
-            talk.warn(
-                f"the bundle was recalibrated on images of the same name ({change.text}): on them it looks too good"
-            )
+    first = _first(bundle.sheet.recalibrations, site, n_known)
+    for text in first:
+        talk.warn(text)
     facts = {
         **context.facts,
         "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
     }
-    context = replace(context, facts=facts, val=None if origin is None else read_val(origin))
+    val = None if origin is None else read_val(origin)
+    context = replace(context, facts=facts, val=val, cautions=first)
     return make_report(table, _with_decisions(context, bundle.plan, recipe.decision), recipe.report)
+
+
+def _first(recalibrations: tuple[Recalibration, ...], site: str, n_known: int | None) -> tuple[str, ...]:
+    """Say where these images may be no test, because the network or its calibrator has seen their patients."""
+    found = []
+    if n_known is None:
+        found.append(f"Whether patients of the training or validation are among these {UNTOLD}.")
+    elif n_known:
+        found.append(f"{n_known} patients bear the ids of {TRAINED_ON}: if they are the same people, this is no test.")
+    for change in recalibrations:
+        if change.site == site:
+            text = f"The bundle was recalibrated on images of the same name ({change.text}): on them it looks too good."
+        else:
+            text = f"The bundle was recalibrated ({change.text}): none of those patients may be among these."
+        found.append(text)
+    return tuple(found)
 
 
 def _with_decisions(context: ReportContext, plan: Plan, wanted: DecisionSettings) -> ReportContext:
