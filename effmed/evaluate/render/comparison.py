@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from effmed.evaluate.render.files import csv_text
 from effmed.evaluate.render.page import TEMPLATES
-from effmed.evaluate.render.text import cell_text, count_text, p_text, signed_text, value_text
+from effmed.evaluate.render.text import cell_text, p_text, signed_text, value_text
 from effmed.evaluate.render.words import word
+from effmed.evaluate.report.cautions import count_text
 from effmed.run import write_json, write_text
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from effmed.evaluate.render.parts.errors import error_lists
 from effmed.evaluate.render.parts.groups import ABSENT, coverage_by_group, group_grids, heterogeneity_grid
 from effmed.evaluate.render.parts.rows import further_names, main_numbers, methods, metric_rows, stages_of
 from effmed.evaluate.render.plots import MAX_CLASSES, inline_svg, make_plots
-from effmed.evaluate.render.text import cell_text, count_text, is_binary, judged
+from effmed.evaluate.render.text import cell_text, is_binary, judged
 from effmed.evaluate.render.words import CHAPTERS
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -94,8 +94,3 @@ def cell_text(value: object) -> str:
     if isinstance(value, float):
         return value_text(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def count_text(n: int, noun: str) -> str:
-    """Return a number with its noun: ``1 image``, ``1,200 images``."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -225,6 +225,32 @@ def test_a_calibrator_fitted_to_the_evaluated_images_is_not_called_honest(report
     assert text(own, "updating") == "Calibrated by platt, fitted on test (59 images, 40 of the rarest class)."
 
 
+@pytest.mark.parametrize("update", ["slope", "em"])
+def test_a_bundle_that_was_changed_at_the_evaluated_site_is_not_called_honest(update, report):
+    was = {"recalibration 1": f"{update} on site clinic, 90 images, 30 of the rarest class, on 2026-01-01"}
+    fitted_on = "val" if update == "em" else "site: clinic"
+    calibrator = report.data.calibrator.model_copy(update={"fitted_on": fitted_on})
+    points = [report.data.operating_points[0].model_copy(update={"chosen_on": "site: clinic"})]
+    changes = {"facts": report.data.facts | was, "calibrator": calibrator, "operating_points": points}
+    here = changed(report, split="external: clinic", **changes)
+    assert "Nothing was fitted" not in text(here, "updating")
+    assert text(here, "thresholds").endswith("exploratory.")
+    elsewhere = changed(report, split="external: clinic 2", **changes)
+    assert "Nothing was fitted" in text(elsewhere, "updating")
+    assert text(elsewhere, "thresholds").endswith("not chosen on the evaluated images.")
+
+
+def test_a_stated_threshold_was_chosen_on_no_images(report):
+    stated = [report.data.operating_points[0].model_copy(update={"n": 0, "n_events": 0})]
+    assert "Threshold" not in text(changed(report, operating_points=stated), "sizes")
+
+
+def test_labels_are_no_classes_of_which_the_largest_is_called(three, report):
+    assert ANSWERS["thresholds"](changed(three, task="multilabel")) is None
+    assert text(report, "accuracy").startswith("Class opacity")
+    assert "Class opacity" not in getattr(ANSWERS["accuracy"](changed(report, task="multilabel")), "text", "")
+
+
 def test_a_run_without_calibrator_says_why(report):
     plain = changed(report, calibrator=make.identity(reason="3 events are too few"))
     assert text(plain, "updating").startswith("No calibrator was applied: 3 events are too few.")

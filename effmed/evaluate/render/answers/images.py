@@ -35,6 +35,7 @@ def sizes(report: Report) -> Answer:
     said += [
         f"Threshold chosen on {count_text(point.n, 'image')}, {point.n_events:,} of class {point.class_name}."
         for point in data.operating_points
+        if point.n
     ]
     if data.calibrator.method != "none":
         said.append(f"Calibrator fitted on {count_text(data.calibrator.n, 'image')}.")

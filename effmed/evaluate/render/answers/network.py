@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from effmed.evaluate.render.answers.parts import (
     DIGEST_DIGITS,
+    EXTERNAL,
     Answer,
     calibrator_text,
     fact,
@@ -17,6 +18,8 @@ from effmed.evaluate.report.cautions import count_text
 if TYPE_CHECKING:
     from effmed.evaluate.decisions import OperatingPoint
     from effmed.evaluate.report import Report
+
+SITE, EXTERNAL_SITE = "site: ", f"{EXTERNAL}: "  # before the name of a site: where fitted, and where evaluated
 
 
 def model(report: Report) -> Answer | None:
@@ -96,9 +99,22 @@ def updating(report: Report) -> Answer | None:
     calibrator = report.data.calibrator
     if calibrator.method == "none" and not is_of_network(report):
         return None
-    is_honest = calibrator.fitted_on != report.data.split
+    is_honest = not (_is_here(calibrator.fitted_on, report.data.split) or _was_updated_here(report))
     text = calibrator_text(report) + (" Nothing was fitted to the evaluated images." if is_honest else "")
     return Answer(text, "calibration")
+
+
+def _is_here(origin: str, split: str) -> bool:
+    """Whether a calibrator or threshold comes from images of the evaluated split's, or site's, name."""
+    return origin == split or (
+        origin.startswith(SITE) and origin.removeprefix(SITE) == split.removeprefix(EXTERNAL_SITE)
+    )
+
+
+def _was_updated_here(report: Report) -> bool:
+    """Whether the bundle was recalibrated, if only to a prevalence, on images of the evaluated site's name."""
+    site = f" on site {report.data.split.removeprefix(EXTERNAL_SITE)}, "
+    return any(name.startswith("recalibration") and site in text for name, text in report.data.facts.items())
 
 
 def thresholds(report: Report) -> Answer | None:
@@ -106,7 +122,7 @@ def thresholds(report: Report) -> Answer | None:
     data = report.data
     if data.operating_points:
         return Answer(" ".join(_point_text(point, data.split) for point in data.operating_points), "decisions")
-    if len(data.classes) > 2:
+    if data.task == "multiclass":
         return Answer("The class of the largest calibrated probability is called; there is no threshold.", "decisions")
     return None
 
@@ -118,7 +134,7 @@ def _point_text(point: OperatingPoint, split: str) -> str:
     text = f"{called}; rule: {point.rule}, chosen on "
     text += f"{point.chosen_on} ({count_text(point.n, 'image')}, {point.n_events:,} of the class, SHA-256 "
     text += f"{point.digest[:DIGEST_DIGITS]}…)"
-    is_exploratory = point.exploratory or point.chosen_on == split
+    is_exploratory = point.exploratory or _is_here(point.chosen_on, split)
     return f"{text}; {'exploratory' if is_exploratory else 'not chosen on the evaluated images'}."
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effmed.evaluate.render.text import find_metric, metric_text
+from effmed.evaluate.render.text import find_metric, is_binary, metric_text
 from effmed.evaluate.render.words import word
 from effmed.evaluate.report.cautions import count_text
 
@@ -90,7 +90,7 @@ def calibrator_text(report: Report) -> str:
 
 def main_class(report: Report) -> str | None:
     """Return the positive of two classes; None, which means all together, for more."""
-    return report.data.classes[1] if len(report.data.classes) == 2 else None
+    return report.data.classes[1] if is_binary(report) else None
 
 
 def values_text(report: Report, names: Iterable[str], about: str | None) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effmed.evaluate.render.text import (
-    count_text,
     find_metric,
     is_binary,
     judged,
@@ -17,6 +16,7 @@ from effmed.evaluate.render.text import (
     short,
 )
 from effmed.evaluate.render.words import CHAPTERS, MAIN, Word, word
+from effmed.evaluate.report.cautions import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
