@@ -11,6 +11,7 @@ import pytest
 from effmed.errors import DataError, RecipeError
 from effmed.evaluate import calibration, decisions, discrimination
 from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.render.parts.groups import coverage_by_group
 from effmed.evaluate.report import make_report
 from effmed.evaluate.report.model import FlowStep
 from effmed.recipe import ColumnSettings, ReportSettings
@@ -264,6 +265,17 @@ def test_sets_are_those_of_the_rule_by_class_and_by_subgroup(certain):
     assert find(report, "set_size", None).value == pytest.approx(sets.sum(axis=1).mean())
     assert rows(report, "prediction_sets")["images"].sum() == 300
     assert find(report, "set_coverage", "opacity").value > 0.8
+
+
+def test_the_coverage_of_a_small_subgroup_is_suppressed_and_not_left_out(certain):
+    _, table, chosen = certain
+    few = replace(table, frame=table.frame.assign(site=["tiny"] * 8 + ["large"] * 292))
+    report = make_report(few, make.context(operating_points=chosen.points, sets=chosen.sets), FAST)
+    found = find(report, "set_coverage", None, ("site", "tiny"))
+    assert (found.status, found.value, found.n, found.n_events, found.n_patients) == ("suppressed", None, 8, 0, 4)
+    assert "fewer than 10 patients" in found.reason
+    (row,) = [row for row in coverage_by_group(report).rows if row[0].value == "tiny"]
+    assert row[1].value == "suppressed"
 
 
 def test_sets_are_set_by_one_image_per_patient(certain):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from effmed.evaluate import decisions
-from effmed.evaluate.intervals import Counts, make_units, mean_estimate, proportion
+from effmed.evaluate.intervals import Counts, Estimate, make_units, mean_estimate, proportion
 from effmed.evaluate.report.evidence import Measured
 
 if TYPE_CHECKING:
@@ -45,11 +45,14 @@ def measure_sets(evidence: Evidence, rule: SetRule, columns: Mapping[str, Groups
         measured.append(Measured("set_coverage", name, "calibrated", of_class))
     for column, groups in columns.items():
         for number, value in enumerate(groups.names):
-            group = groups.codes == number
-            n_units = np.unique(units.codes[group]).size
-            if n_units >= MIN_PATIENTS:
-                estimate = proportion(held, group, patients)
-                measured.append(Measured("set_coverage", None, "calibrated", estimate, subgroup=(column, value)))
+            estimate = proportion(held, groups.codes == number, patients)
+            n_units = estimate.n if estimate.n_patients is None else estimate.n_patients
+            if n_units < MIN_PATIENTS:
+                why = f"fewer than {MIN_PATIENTS} {'images' if estimate.n_patients is None else 'patients'}"
+                why += ": nor is it told how many sets held their class"  # which would tell the coverage
+                counts = estimate.n, 0, estimate.n_patients
+                estimate = Estimate(None, None, None, "none", *counts, "suppressed", why)
+            measured.append(Measured("set_coverage", None, "calibrated", estimate, subgroup=(column, value)))
     return measured
 
 

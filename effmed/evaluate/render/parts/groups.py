@@ -12,7 +12,7 @@ from effmed.evaluate.render.words import word
 from effmed.evaluate.report.groups import MAX_VALUES, USUAL
 
 if TYPE_CHECKING:
-    from effmed.evaluate.report import Report
+    from effmed.evaluate.report import Metric, Report
 
 ABSENT = (
     f"No subgroups were evaluated. Of themselves the columns {', '.join(USUAL)} are used, where the table has them "
@@ -184,10 +184,16 @@ def coverage_by_group(report: Report) -> Grid | None:
     rows = tuple(
         (
             Cell(each.subgroup.value, each.subgroup.column),
-            interval_cell(each.value, each.low, each.high, note=each.reason),
+            _coverage(each),
             Cell(f"{each.n:,}", "" if each.n_patients is None else f"{each.n_patients:,} patients"),
         )
         for each in found
         if each.subgroup is not None
     )
     return Grid("Coverage by subgroup, which is not promised", ("subgroup", "coverage, 95 % interval", "images"), rows)
+
+
+def _coverage(metric: Metric) -> Cell:
+    if metric.status == "suppressed":
+        return Cell("suppressed", metric.reason)
+    return interval_cell(metric.value, metric.low, metric.high, note=metric.reason)
