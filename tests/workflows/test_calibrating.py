@@ -256,12 +256,29 @@ def test_too_few_events_are_refused_with_the_reason(run, tmp_path, update, n, ne
         (["calibration.method=beta"], "has no meaning with calibration.update = slope"),
         (["decision.rule=youden"], "follows the bundle's rule"),
         (["calibration.update=prevalence"], "needs the site's prevalence"),
+        (["report.prevalence=[0.2]"], "report.prevalence has no meaning with calibration.update = slope"),
         (["calibration.update=prevalence", "report.prevalence=[0.2, 0.3, 0.5]"], "one share for each of 2 classes"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(run, clinic, tmp_path, settings, problem):
     with pytest.raises(RecipeError, match=problem):
         calibrate(run.folder, clinic, tmp_path / "b", *settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "section"), [("decision.value=0.5", "decision"), ("calibration.method=none", "calibration")]
+)
+def test_prediction_refuses_settings_that_the_bundle_has_decided(run, clinic, tmp_path, setting, section):
+    recipe = find_recipe(None, [PATIENT, setting])
+    with pytest.raises(RecipeError, match=f"section '{section}' have no meaning here"):
+        workflows.predict(run.folder, clinic, tmp_path / "scores.csv", recipe)
+
+
+def test_evaluation_fits_no_calibrator(run, clinic):
+    recipe = find_recipe(None, [PATIENT, "calibration.method=isotonic"])
+    for data in (None, clinic):
+        with pytest.raises(RecipeError, match="section 'calibration' have no meaning here"):
+            workflows.evaluate(run.folder, recipe, data=data, labels=None)
 
 
 def test_the_old_bundle_is_never_written_over(run, clinic):

@@ -70,6 +70,9 @@ def _check_settings(recipe: Recipe) -> None:
     if "decision" in recipe.model_fields_set:
         problem = "settings of section 'decision' have no meaning here: the operating point follows the bundle's rule"
         raise RecipeError(problem, hint="leave them out")
+    if update != "prevalence" and recipe.report.prevalence:
+        problem = f"report.prevalence has no meaning with calibration.update = {update}"
+        raise RecipeError(problem, hint="leave it out, or add --set calibration.update=prevalence")
     if update == "prevalence" and not recipe.report.prevalence:
         problem = "calibration.update = prevalence needs the site's prevalence"
         raise RecipeError(problem, hint="--set report.prevalence=[0.1] of the positive class, or one of every class")

@@ -19,6 +19,7 @@ from effmed.workflows.scoring.bundles import (
     bundle_name,
     check_as_made,
     check_classes,
+    check_sections,
     known_patients,
     make_context,
     read_val,
@@ -43,6 +44,7 @@ TRAINED_ON = "patients that the network was trained or tuned on"
 
 def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk) -> Report:
     """Report on a run's own test split or on other labelled images; see ``effmed.workflows.evaluate``."""
+    check_sections(recipe, ("calibration",))
     if data is None:
         chosen = open_run(run) if run is not None else newest_run()
         talk.say(f"run {chosen.folder}")
