@@ -13,10 +13,10 @@ from effmed.errors import DataError, RecipeError, shortened
 from effmed.evaluate.intervals import Floats, Integers, check_length
 from effmed.evaluate.predictions.labels import BLANK, PRESENT, UNCERTAIN
 from effmed.evaluate.predictions.reading import logits_of
-from effmed.evaluate.predictions.table import TRUTH, Predictions, largest_class, output_classes
+from effmed.evaluate.predictions.table import ATTRIBUTES, OUTCOME, TRUTH, Predictions, largest_class, output_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -53,7 +53,8 @@ def join_scores(scores: Scores, unit: Unit, rule: Rule, *, positive: str | None 
 
     Returns:
         One row per unit, in the order in which the units first occur: the row of its first image, as frame 0; float64
-        logits. A unit of which any image failed has failed, because the images that are left are not the unit.
+        logits. An attribute, such as the view, is that on which all images agree for which it is known, or else
+        unknown. A unit of which any image failed has failed, because the images that are left are not the unit.
 
     Raises:
         DataError: Images of one unit have different labels, patients or splits, the row counts differ, or no image
@@ -70,6 +71,7 @@ def join_scores(scores: Scores, unit: Unit, rule: Rule, *, positive: str | None 
     logits = np.array(scores.logits, dtype=np.float64)
     logits[list(scores.failures)] = np.nan
     joined = rows.iloc[order[starts]].assign(frame=0).reset_index(drop=True)
+    joined = _with_attributes(joined, rows, number, ATTRIBUTES)
     if positive and "label" in rows:
         joined["label"] = _any_positive(rows["label"], number, joined["label"], positive)
     return Scores(joined, _combined(logits[order], starts, rule), _failures(scores, rows, number, order))
@@ -134,6 +136,15 @@ def _check_same(rows: pd.DataFrame, number: Integers, unit: Unit, name: str) -> 
         raise DataError(problem, hint=f"give all {what} one {name}, or split them")
 
 
+def _with_attributes(joined: pd.DataFrame, rows: pd.DataFrame, number: Integers, names: Iterable[str]) -> pd.DataFrame:
+    """Let no unit stand in a subgroup to which only some of its images belong."""
+    for name in names:
+        if name in rows:
+            values = rows[name].groupby(number, sort=True)
+            joined[name] = values.first().where(values.nunique() == 1).array
+    return joined
+
+
 def _any_positive(labels: pd.Series[Any], number: Integers, first: pd.Series[Any], positive: str) -> pd.Series[Any]:
     """Return the labels of units: positive where any image is, unknown where any other is unknown."""
     is_positive = (labels == positive).fillna(value=False).groupby(number, sort=False).any().to_numpy(bool)
@@ -160,12 +171,17 @@ def join_predictions(predictions: Predictions, unit: Unit, rule: Rule) -> Predic
     if unit == "image":
         return predictions
     exclusive = len(predictions.classes) > 2 and not predictions.is_multilabel
-    check_rule(rule, 2 if exclusive or predictions.is_scored else 1)
+    if predictions.is_scored and rule == "noisy-or":
+        problem = "data.level_rule = noisy-or is for probabilities, not for mere scores"
+        raise RecipeError(problem, hint="--set data.level_rule=mean, or max")
+    check_rule(rule, 2 if exclusive else 1)
     frame = predictions.frame
     number = _unit_numbers(frame, unit)
     _check_same(frame, number, unit, "patient")
     order, starts = _sorted(frame, number)
     joined = frame.iloc[order[starts]].reset_index(drop=True)
+    after = frame.columns[frame.columns.get_loc(OUTCOME[-1]) + 1 :]  # attributes, and what the recipe names besides
+    joined = _with_attributes(joined, frame, number, after)
     failed = frame["status"].to_numpy(object) != "ok"
     if failed.any():
         worst = frame.iloc[order].assign(unit=number[order], failed=failed[order])

@@ -70,6 +70,21 @@ def test_what_is_joined_stays_as_it_was():
     assert made.rows["frame"].tolist() == [0, 1]
 
 
+def test_a_patient_has_an_attribute_on_which_its_images_agree_and_no_other():
+    made = scores(
+        ["a", "b", "c", "d"],
+        [1, 2, 3, 4],
+        patient=["P", "Q", "P", "Q"],
+        view=["PA", "PA", "LAT", "PA"],
+        sex=["F", None, "F", "M"],
+        age=[40.0, 50.0, 41.0, 50.0],
+    )
+    rows = join_scores(made, "patient", "mean").rows
+    assert rows["view"].isna().tolist() == [True, False]
+    assert rows["sex"].tolist() == ["F", "M"]
+    assert rows["age"].isna().tolist() == [True, False]
+
+
 def test_nothing_stays_nothing():
     joined = join_scores(scores([], np.empty((0, 3))), "image", "mean")
     assert (len(joined.rows), len(joined.logits), joined.failures) == (0, 0, {})
@@ -216,3 +231,21 @@ def test_a_patient_with_an_unreadable_row_is_unreadable(tmp_path):
 def test_the_level_of_images_changes_nothing(tmp_path):
     table = read(tmp_path, "y,p,patient\n0,0.5,x\n1,0.2,x\n")
     assert join_predictions(table, "image", "max") is table
+
+
+def test_a_patient_of_a_table_belongs_to_no_subgroup_of_some_of_its_images(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "image,patient,truth,probability,view,ward\na,P,0,.1,PA,1\nb,P,1,.9,LAT,1\nc,Q,0,.2,PA,2\nd,Q,0,.3,PA,3\n"
+    )
+    frame = join_predictions(read_predictions(path, ColumnSettings(), ("ward",)), "patient", "mean").frame
+    assert frame["view"].isna().tolist() == [True, False]
+    assert frame["ward"].isna().tolist() == [False, True]
+
+
+def test_noisy_or_of_mere_scores_is_refused_in_these_words(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("image,patient,truth,points\na,P,0,10\nb,P,1,90\n")
+    table = read_predictions(path, ColumnSettings(score="points"))
+    with pytest.raises(RecipeError, match="noisy-or is for probabilities, not for mere scores"):
+        join_predictions(table, "patient", "noisy-or")
