@@ -180,7 +180,8 @@ def join_predictions(predictions: Predictions, unit: Unit, rule: Rule) -> Predic
     _check_same(frame, number, unit, "patient")
     order, starts = _sorted(frame, number)
     joined = frame.iloc[order[starts]].reset_index(drop=True)
-    after = frame.columns[frame.columns.get_loc(OUTCOME[-1]) + 1 :]  # attributes, and what the recipe names besides
+    names = frame.columns.tolist()
+    after = names[names.index(OUTCOME[-1]) + 1 :]  # attributes, and what the recipe names besides
     joined = _with_attributes(joined, frame, number, after)
     failed = frame["status"].to_numpy(object) != "ok"
     if failed.any():
