@@ -6,15 +6,31 @@ import difflib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from effmed.errors import RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+
+def _check_rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values or list(values) != sorted(set(values)):
+        raise PydanticCustomError("not_rising", "the numbers should rise, and there should be one")
+    return values
+
+
+def _check_shareable(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not NO_SUBGROUPS.isdisjoint(names):
+        raise PydanticCustomError("no_subgroup", "a report neither lists patients or images nor splits by truth")
+    return names
+
+
 Auto = Literal["auto"]
+NO_SUBGROUPS = {"image", "frame", "patient", "study", "truth"}  # columns of every predictions table
+Rising = AfterValidator(_check_rising)
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 HalfOpenFraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -216,15 +232,15 @@ class ReportSettings(Section):
     """Seed of the bootstrap."""
     net_benefit_at: tuple[HalfOpenFraction, ...] = (0.1, 0.2, 0.3)
     """Threshold probabilities at which the net benefit is given with its interval."""
-    decision_range: tuple[OpenFraction, OpenFraction] = (0.01, 0.99)
+    decision_range: Annotated[tuple[OpenFraction, OpenFraction], Rising] = (0.01, 0.99)
     """Lowest and highest threshold probability of the decision curve."""
     prevalence: tuple[OpenFraction, ...] = ()
     """Prevalence where the network will be used: of the positive class of two, else of every class, adding up to 1."""
     prevalence_estimate: Literal["none", "em", "bbse"] = "none"
     """Estimate the prevalence from the probabilities alone, assuming that images of a class look as on val."""
-    subgroups: tuple[str, ...] | Auto = "auto"
+    subgroups: Annotated[tuple[str, ...], AfterValidator(_check_shareable)] | Auto = "auto"
     """Columns whose values are evaluated one by one; auto: sex, age, site, scanner and view where they are known."""
-    age_bands: tuple[Years, ...] = (18, 40, 65, 80)
+    age_bands: Annotated[tuple[Years, ...], Rising] = (18, 40, 65, 80)
     """Where one age band ends and the next begins."""
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
     """What the label -1 (uncertain) of several labels counts as; the other policies are shown beside it."""
@@ -313,6 +329,33 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
         findings = {_location(item["loc"]): _finding(item) for item in reversed(error.errors())}
         lines = list(reversed(findings.values()))
         raise RecipeError("; ".join(lines), hint="'effmed recipes keys' lists every key with its range") from error
+
+
+def check_heeded(recipe: Recipe, heeded: Mapping[str, Collection[str]], by: str) -> None:
+    """Refuse settings that would change nothing.
+
+    Args:
+        recipe: What is wanted.
+        heeded: Names of the settings that count, by section; none stands for all of the section.
+        by: Who heeds them, for the message.
+
+    Raises:
+        RecipeError: Others are set; the message names them.
+    """
+    ignored = [
+        f"{section}.{name}"
+        for section in Recipe.model_fields
+        if section in recipe.model_fields_set
+        for name in type(getattr(recipe, section)).model_fields
+        if name in getattr(recipe, section).model_fields_set and not _is_heeded(heeded, section, name)
+    ]
+    if ignored:
+        problem = f"{', '.join(ignored)}: {by} would not heed {'it' if len(ignored) == 1 else 'them'}"
+        raise RecipeError(problem, hint="leave out what would change nothing")
+
+
+def _is_heeded(heeded: Mapping[str, Collection[str]], section: str, name: str) -> bool:
+    return section in heeded and (not heeded[section] or name in heeded[section])
 
 
 def recipe_text(recipe: Recipe) -> str:

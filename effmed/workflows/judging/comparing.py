@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from effmed.evaluate import comparison
 from effmed.evaluate.predictions import is_own_table, read_predictions
 from effmed.evaluate.render.comparison import difference_rows, write_comparison
-from effmed.recipe import ColumnSettings
+from effmed.recipe import ColumnSettings, check_heeded
 from effmed.run import open_run
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from effmed.evaluate.predictions import Predictions
     from effmed.recipe import Recipe
 
+HEEDED = {"columns": (), "report": ("bootstrap_replicates", "seed", "net_benefit_at")}
 TABLES = (".csv", ".parquet")
 
 __all__ = ["compare", "differences", "write_comparison"]
@@ -24,6 +25,7 @@ __all__ = ["compare", "differences", "write_comparison"]
 
 def compare(first: Path, second: Path, recipe: Recipe) -> Comparison:
     """Compare two runs or predictions tables; see ``effmed.workflows.compare``."""
+    check_heeded(recipe, HEEDED, "a comparison")
     (one, one_name), (other, other_name) = (_read(path, recipe) for path in (first, second))
     return comparison.compare(one, other, recipe.report, names=(one_name, other_name))
 

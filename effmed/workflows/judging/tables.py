@@ -9,6 +9,7 @@ from effmed.evaluate.calibrators import identity_calibrator
 from effmed.evaluate.decisions import OperatingPoint, state_operating_point
 from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
 from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
+from effmed.recipe import ReportSettings, check_heeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from effmed.evaluate.report import Metric
     from effmed.recipe import DecisionSettings, Recipe
 
+LEVEL = ("level", "level_rule")
+OF_RANKING = ("bootstrap_replicates", "seed")  # settings of a report that judges no more than a ranking
+OF_LABELS = {"uncertain", "blank"}  # settings of a report about labels that do not exclude each other
 HEADLINE = (
     "auroc",
     "macro_auroc",
@@ -36,8 +40,10 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
         problem = "report.thumbnails = true, but a predictions table has no pictures"
         raise RecipeError(problem, hint="evaluate the run with --data FOLDER, or leave report.thumbnails out")
     wanted = recipe.report.subgroups
+    check_heeded(recipe, {"data": LEVEL, "decision": (), "report": (), "columns": ()}, "the evaluation of a table")
     images = read_predictions(table, recipe.columns, () if wanted == "auto" else wanted)
     level, rule = recipe.data.level, recipe.data.level_rule
+    _check_report(recipe, images)
     predictions = join_predictions(images, level, rule)
     as_given = identity_calibrator(predictions.logits.shape[1], "the table's probabilities are taken as they are")
     context = ReportContext(
@@ -52,6 +58,18 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
         flow=() if level == "image" else (FlowStep("images in the file", len(images), n_patients(images)),),
     )
     return make_report(predictions, context, recipe.report)
+
+
+def _check_report(recipe: Recipe, predictions: Predictions) -> None:
+    """Refuse settings that have no meaning for the kind of table it is."""
+    heeded = {"data": LEVEL, "decision": (), "report": (), "columns": ()}
+    if recipe.data.level == "image":
+        check_heeded(recipe, {**heeded, "data": LEVEL[:1]}, "a table of which every row is judged by itself")
+    if predictions.is_scored:
+        check_heeded(recipe, {**heeded, "report": OF_RANKING}, "the evaluation of scores that are no probabilities")
+    elif not predictions.is_multilabel:
+        exclusive = ReportSettings.model_fields.keys() - OF_LABELS
+        check_heeded(recipe, {**heeded, "report": exclusive}, "a table whose classes exclude each other")
 
 
 def _stated_points(predictions: Predictions, settings: DecisionSettings) -> tuple[OperatingPoint, ...]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effmed.data.records import Manifest
-    from effmed.recipe import DataSettings, Recipe
+    from effmed.recipe import DataSettings
 
 N_SHOWN = 10
 FRAMES, LEVELS = ("frames", "frame_rule"), ("level", "level_rule")
@@ -142,14 +142,6 @@ def bundle_folder(run: Path | None, talk: Talk) -> Path:
         talk.say(f"run {chosen.folder}")
         return chosen.bundle
     return run if (run / SHEET).is_file() else open_run(run).bundle
-
-
-def check_sections(recipe: Recipe, sections: tuple[str, ...]) -> None:
-    """Raise ``RecipeError`` where the recipe sets what the bundle has decided."""
-    for section in sections:
-        if section in recipe.model_fields_set and getattr(recipe, section).model_fields_set:
-            problem = f"settings of section {section!r} have no meaning here: the bundle has decided them"
-            raise RecipeError(problem, hint="leave them out; 'effmed calibrate' changes a bundle for another site")
 
 
 def bundle_name(folder: Path) -> str:

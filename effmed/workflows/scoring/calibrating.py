@@ -14,6 +14,7 @@ from effmed.evaluate import calibration
 from effmed.evaluate.calibrators import calibrate as calibrated
 from effmed.evaluate.report.evidence import Evidence
 from effmed.learn.bundle import SHEET, Bundle, Recalibration, make_card, read_bundle, write_bundle
+from effmed.recipe import check_heeded
 from effmed.run import check_writable
 from effmed.workflows.scoring.bundles import bundle_folder, check_classes, known_patients, run_of, score, with_frames
 from effmed.workflows.scoring.updating import LABELLED, Site, updated_sheet
@@ -63,6 +64,7 @@ def calibrate(run: Path, recipe: Recipe, *, data: Path, labels: Path | None, out
 
 def _check_settings(recipe: Recipe) -> None:
     """Refuse settings that would change nothing."""
+    check_heeded(recipe, {"data": (), "calibration": (), "decision": (), "report": ()}, "'effmed calibrate'")
     update = recipe.calibration.update
     if recipe.calibration.method != "auto" and update != "full":
         problem = f"calibration.method = {recipe.calibration.method} has no meaning with calibration.update = {update}"

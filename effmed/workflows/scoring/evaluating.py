@@ -13,13 +13,15 @@ from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
 from effmed.learn.bundle import read_bundle, read_sheet
 from effmed.learn.plan import Plan
+from effmed.recipe import check_heeded
 from effmed.run import newest_run, open_run
 from effmed.workflows.scoring.bundles import (
+    FRAMES,
+    LEVELS,
     bundle_folder,
     bundle_name,
     check_as_made,
     check_classes,
-    check_sections,
     known_patients,
     make_context,
     read_val,
@@ -38,13 +40,15 @@ if TYPE_CHECKING:
     from effmed.learn.bundle import Recalibration
     from effmed.recipe import DecisionSettings, Recipe
 
+OF_IMAGES = {"data": (), "decision": (), "report": ()}
+OF_THE_RUN = {"data": FRAMES + LEVELS, "decision": (), "report": (), "columns": ()}
 UNTOLD = "cannot be told"
 TRAINED_ON = "patients that the network was trained or tuned on"
 
 
 def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk) -> Report:
     """Report on a run's own test split or on other labelled images; see ``effmed.workflows.evaluate``."""
-    check_sections(recipe, ("calibration",))
+    check_heeded(recipe, OF_IMAGES if data is not None else OF_THE_RUN, "this evaluation")
     if data is None:
         chosen = open_run(run) if run is not None else newest_run()
         talk.say(f"run {chosen.folder}")

@@ -8,8 +8,9 @@ from effmed.data.scan import scan
 from effmed.errors import RecipeError
 from effmed.evaluate.predictions import write_predictions
 from effmed.learn.bundle import read_bundle
+from effmed.recipe import check_heeded
 from effmed.run import check_writable
-from effmed.workflows.scoring.bundles import bundle_folder, check_sections, score, tell_of_ids, with_frames
+from effmed.workflows.scoring.bundles import bundle_folder, score, tell_of_ids, with_frames
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Scored
 
@@ -23,11 +24,11 @@ SUFFIXES = (".csv", ".parquet")
 
 def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk) -> Scored:
     """Score a folder; see ``effmed.workflows.predict``."""
+    check_heeded(recipe, {"data": ()}, "'effmed predict'")
     if out.suffix not in SUFFIXES:
         raise RecipeError(
             f"--out {out} is neither a .csv nor a .parquet file", hint=f"for example --out {out.stem}.csv"
         )
-    check_sections(recipe, ("calibration", "decision"))
     check_writable(out.parent)
     tell_of_ids(recipe.data, talk)
     bundle, settings = with_frames(read_bundle(bundle_folder(run, talk)), recipe.data)

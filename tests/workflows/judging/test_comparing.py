@@ -105,3 +105,9 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
         workflows.compare(path, path, find_recipe(None, ["columns.truth=label"]))
     with pytest.raises(RecipeError):
         find_recipe(None, ["columns.truths=label"])
+
+
+@pytest.mark.parametrize("setting", ["data.level=patient", "report.subgroups=[site]", "decision.rule=threshold"])
+def test_a_setting_that_would_change_nothing_is_refused(tmp_path, setting):
+    with pytest.raises(RecipeError, match="a comparison would not heed it"):
+        workflows.compare(tmp_path / "a.csv", tmp_path / "b.csv", find_recipe(None, [setting]))
