@@ -275,7 +275,7 @@ def test_prediction_refuses_settings_that_the_bundle_has_decided(run, clinic, tm
 def test_evaluation_fits_no_calibrator(run, clinic):
     recipe = find_recipe(None, [PATIENT, "calibration.method=isotonic"])
     for data in (None, clinic):
-        with pytest.raises(RecipeError, match="calibration.method: this evaluation would not heed it"):
+        with pytest.raises(RecipeError, match=r"calibration\.method: this evaluation would not heed it"):
             workflows.evaluate(run.folder, recipe, data=data, labels=None)
 
 

@@ -89,7 +89,9 @@ def _unit_numbers(rows: pd.DataFrame, unit: Unit) -> Integers:
     names = rows[unit].astype(object) if unit in rows else pd.Series(None, index=rows.index, dtype=object)
     if len(rows) and names.isna().all():
         problem = f"data.level = {unit}, but no image has a {unit}"
-        raise DataError(problem, hint=f"say where it stands: --set data.{unit}_column=COLUMN")
+        raise DataError(
+            problem, hint=f"--set data.{unit}_column=COLUMN; in a predictions table, call the column {unit!r}"
+        )
     alone = pd.Series([("alone", row) for row in range(len(rows))], index=rows.index, dtype=object)
     return np.asarray(pd.factorize(names.where(names.notna(), alone))[0], dtype=np.int64)
 
@@ -174,7 +176,7 @@ def join_predictions(predictions: Predictions, unit: Unit, rule: Rule) -> Predic
     if predictions.is_scored and rule == "noisy-or":
         problem = "data.level_rule = noisy-or is for probabilities, not for mere scores"
         raise RecipeError(problem, hint="--set data.level_rule=mean, or max")
-    check_rule(rule, 2 if exclusive else 1)
+    check_rule(rule, len(predictions.classes) if exclusive else 1)
     frame = predictions.frame
     number = _unit_numbers(frame, unit)
     _check_same(frame, number, unit, "patient")

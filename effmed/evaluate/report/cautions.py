@@ -38,7 +38,17 @@ def cautions(evidence: Evidence, context: ReportContext, measured: list[Measured
     if left_out:
         text = f"{left_out} of {count_text(n_rows, 'image')} left out, unreadable or of unknown truth: see the flow."
         found.append(text)
-    return found
+    return found + _empty_subgroups(evidence, measured)
+
+
+def _empty_subgroups(evidence: Evidence, measured: list[Measured]) -> list[str]:
+    """Name the columns that were asked for and hold nothing."""
+    wanted = evidence.settings.subgroups
+    known = {each.subgroup[0] for each in measured if each.subgroup is not None}
+    empty = [repr(name) for name in wanted if wanted != "auto" and name not in known]
+    if not empty or evidence.predictions.is_scored:
+        return []
+    return [f"No evaluated image has a value that can be read in {', '.join(empty)}: no subgroups of it."]
 
 
 def unknown_cautions(columns: Mapping[str, Groups]) -> list[str]:

@@ -71,3 +71,46 @@ def test_any_column_is_a_subgroup_and_an_unknown_one_is_refused(tmp_path):
 def test_the_result_is_plain_json(tmp_path):
     report = evaluated(tmp_path, ROWS, *STATED)
     json.dumps(report.model_dump(mode="json", by_alias=True), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "words"),
+    [
+        (ROWS, ["train.epochs=3", "data.patient_column=site"], "data.patient_column, train.epochs: the evaluation"),
+        (ROWS, ["data.level_rule=max"], "data.level_rule: a table of which every row"),
+        (ROWS, ["report.blank=zeros"], "report.blank: a table whose classes exclude"),
+        (ROWS, ["columns.score=score", "report.subgroups=[site]"], "report.subgroups: the evaluation of scores"),
+        (ROWS, ["columns.score=score", "report.prevalence=[0.1]"], "report.prevalence: the evaluation of scores"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(tmp_path, text, settings, words):
+    with pytest.raises(RecipeError, match=words):
+        evaluated(tmp_path, text, *settings)
+
+
+@pytest.mark.parametrize("name", ["patient", "image", "truth"])
+def test_patients_images_and_truths_are_no_subgroups(tmp_path, name):
+    with pytest.raises(RecipeError, match="a report neither lists patients"):
+        evaluated(tmp_path, ROWS, f"report.subgroups=[{name}]")
+
+
+def test_a_subgroup_that_nobody_has_is_said(tmp_path):
+    text = ROWS.replace("site\n", "age\n", 1)  # ages "a" and "b"
+    warnings = evaluated(tmp_path, text, "report.subgroups=[age]").data.warnings
+    assert "No evaluated image has a value that can be read in 'age': no subgroups of it." in warnings
+    assert not [text for text in evaluated(tmp_path, ROWS, "report.subgroups=[site]").data.warnings if "site" in text]
+
+
+def test_noisy_or_is_refused_for_what_it_is(tmp_path):
+    noisy = ["data.level=patient", "data.level_rule=noisy-or"]
+    with pytest.raises(RecipeError, match="for probabilities, not for scores"):
+        evaluated(tmp_path, ROWS, *noisy, "columns.score=score")
+    text = "patient,truth,probability_a,probability_b,probability_c\np,a,.5,.3,.2\np,a,.1,.6,.3\n"
+    with pytest.raises(RecipeError, match="not for 3 that exclude each other"):
+        evaluated(tmp_path, text, *noisy)
+
+
+def test_a_table_without_the_level_is_told_how_to_name_its_column(tmp_path):
+    with pytest.raises(DataError) as caught:
+        evaluated(tmp_path, ROWS, "data.level=study")
+    assert "call the column 'study'" in caught.value.hint
