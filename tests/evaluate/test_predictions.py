@@ -151,6 +151,12 @@ def test_age_that_is_no_number_is_unknown():
     assert np.isnan(make.binary(n=2, age=["40", "old"]).frame["age"][1])
 
 
+def test_age_as_dicom_writes_it_is_years():
+    ages = make.binary(n=5, age=["045Y", "006M", "730D", "45", "45Y"]).frame["age"]
+    assert ages[:4].tolist() == pytest.approx([45, 0.5, 1.9986, 45], abs=1e-3)
+    assert np.isnan(ages[4])
+
+
 # ---------------------------------------------------------------- written and read back
 
 
@@ -367,3 +373,19 @@ def test_another_separator_is_recognised(tmp_path, mark):
 def test_an_ending_in_capitals_is_an_ending(tmp_path):
     path = written(tmp_path, "truth,p\n1,0.75\n").rename(tmp_path / "P.CSV")
     assert read_predictions(path, AUTO).truth.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("truth,p\n1,0.8\n", ColumnSettings(probability="truth"), "both the truth and the probability"),
+        ("a,b\n1,0.8\n", ColumnSettings(truth="a", score="a"), "both the truth and the probability"),
+        ("truth,p,status\n1,0.8,final\n", AUTO, "no row of column 'status' is 'ok': they are final"),
+        ("y_a,p_a,p_b\n1,0.8,0.3\n", AUTO, "there is no truth of 'p_b'"),
+        ("y_a,p_a,y_b,p_b\n1,0.8,0,0.3\n", ColumnSettings(probability="p_a"), "are not for the labels a, b"),
+        ("y_a,p_a,y_b,p_b\n1,0.8,0,0.3\n", ColumnSettings(score="p_a"), "are not for the labels a, b"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_refused(tmp_path, text, columns, words):
+    with pytest.raises(DataError, match=words):
+        read_predictions(written(tmp_path, text), columns)

@@ -212,6 +212,10 @@ def _read_labels(
     also: tuple[str, ...],
 ) -> Predictions:
     """Read several labels that do not exclude each other."""
+    if columns.score or columns.probability != AUTO:
+        problem = f"columns.probability and columns.score are not for the labels {shortened(labels)}"
+        raise DataError(problem, hint="of one label alone, name its truth too: --set columns.truth=COLUMN")
+    _check_pairs(table, labels)
     failed = _failed(table, len(table))
     probability = np.column_stack([_numbers(table, name) for _, name in labels.values()])
     check_scored(probability, failed)
@@ -226,6 +230,18 @@ def _read_labels(
     return arranged(found, len(table), tuple(labels), also)
 
 
+def _check_pairs(table: pd.DataFrame, labels: dict[str, tuple[str, str]]) -> None:
+    """Refuse probabilities of a label without its truth: it would be missing from every average without a word."""
+    prefixes = {
+        probability for truth, probability in LABEL_PREFIXES for pair in labels.values() if pair[0].startswith(truth)
+    }
+    paired = {probability for _, probability in labels.values()}
+    alone = [name for name in map(str, table.columns) if name.startswith(tuple(prefixes)) and name not in paired]
+    if alone:
+        problem = f"there is no truth of {shortened(map(repr, alone))}, and of other labels there is"
+        raise DataError(problem, hint="add the label's truth, blank where unknown, or leave its probability out")
+
+
 def _column(table: pd.DataFrame, wished: str, names: tuple[str, ...], path: Path) -> str | None:
     """Return the column of that name; for ``auto`` the first known one, or None."""
     if wished == AUTO:
@@ -237,7 +253,14 @@ def _column(table: pd.DataFrame, wished: str, names: tuple[str, ...], path: Path
 
 
 def _failed(table: pd.DataFrame, n: int) -> Any:  # noqa: ANN401  a bool array, which pandas types as unknown
-    return table["status"].to_numpy(object) != "ok" if "status" in table else np.zeros(n, dtype=bool)
+    """Return which rows are not ok, (n,); a status that says nothing is refused: it is another program's own word."""
+    if "status" not in table:
+        return np.zeros(n, dtype=bool)
+    status = table["status"].to_numpy(object)
+    if n and not (status == "ok").any():
+        problem = f"no row of column 'status' is 'ok': they are {shortened(sorted(set(map(str, status))))}"
+        raise DataError(problem, hint="call that column otherwise, or write ok where an image was scored")
+    return status != "ok"
 
 
 def _classes_and_scores(
@@ -248,6 +271,10 @@ def _classes_and_scores(
     if columns.probability == AUTO and not columns.score and len(classes) > 1:
         probability = np.column_stack([_numbers(table, PROBABILITY + name) for name in classes])
         return classes, logits_of(probability), probability, False
+    chosen = columns.score or columns.probability
+    if chosen == _column(table, columns.truth, TRUTH_NAMES, path):
+        problem = f"column {chosen!r} cannot be both the truth and the probability"
+        raise DataError(problem, hint="name two columns: --set columns.truth=COLUMN --set columns.probability=COLUMN")
     names = (PROBABILITY + classes[0],) if classes else PROBABILITY_NAMES
     found = _column(table, columns.score or columns.probability, names, path)
     if found is None:

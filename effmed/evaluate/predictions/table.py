@@ -28,6 +28,7 @@ IDENTITY = ("image", "frame", "patient", "study", "truth")
 OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
 LESS_THAN_ONE_CLASS = ("prediction_set", "referred")  # after the attributes, where the bundle knows of them
 BETWEEN = " | "  # the classes of a prediction set
+YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 TRUTH = "truth_"  # before the name of each label, where labels do not exclude each other
 N_NAMES_SHOWN = 10
 
@@ -299,7 +300,13 @@ def text_column(values: Any, n: int) -> pd.Series[Any]:  # noqa: ANN401  any col
 
 
 def _age_column(values: Any) -> NDArray[np.float64]:  # noqa: ANN401  any column
-    return pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce").to_numpy(np.float64)
+    """Return ages in years as float64, NaN where unknown; an age such as 045Y or 006M is DICOM's (PS3.5, AS)."""
+    given = pd.Series(values, dtype="object")
+    years = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, copy=True)
+    written = given.astype("string").str.strip().str.extract(r"^(\d{3})([DWMY])$")
+    is_dicom = written[0].notna().to_numpy(bool)
+    years[is_dicom] = written[0][is_dicom].astype(float) * written[1][is_dicom].map(YEARS_PER).astype(float)
+    return years
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
