@@ -380,7 +380,7 @@ def test_an_ending_in_capitals_is_an_ending(tmp_path):
     [
         ("truth,p\n1,0.8\n", ColumnSettings(probability="truth"), "both the truth and the probability"),
         ("a,b\n1,0.8\n", ColumnSettings(truth="a", score="a"), "both the truth and the probability"),
-        ("truth,p,status\n1,0.8,final\n", AUTO, "no row of column 'status' is 'ok': they are final"),
+        ("truth,p,status\n1,0.8,final\n", AUTO, "no row of column 'status' is ok, unreadable, refused, but final"),
         ("y_a,p_a,p_b\n1,0.8,0.3\n", AUTO, "there is no truth of 'p_b'"),
         ("y_a,p_a,y_b,p_b\n1,0.8,0,0.3\n", ColumnSettings(probability="p_a"), "are not for the labels a, b"),
         ("y_a,p_a,y_b,p_b\n1,0.8,0,0.3\n", ColumnSettings(score="p_a"), "are not for the labels a, b"),
@@ -389,3 +389,26 @@ def test_an_ending_in_capitals_is_an_ending(tmp_path):
 def test_columns_that_contradict_each_other_are_refused(tmp_path, text, columns, words):
     with pytest.raises(DataError, match=words):
         read_predictions(written(tmp_path, text), columns)
+
+
+LABELS = "truth_a,probability_a,truth_b,probability_b\n1,0.8,0,0.3\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"truth_a": None}, "lack truth_a"),
+        ({"truth_b": None}, "lack truth_b"),
+        ({"frame": ""}, "no number of a frame in row 0"),
+        ({"frame": "0.5"}, "no number of a frame in row 0"),
+        ({"status": "done"}, "no row of column 'status'"),
+    ],
+)
+def test_an_own_table_that_was_changed_is_refused(tmp_path, changed, words):
+    write_predictions(read_predictions(written(tmp_path, LABELS), AUTO), tmp_path / "own.csv")
+    table = pd.read_csv(tmp_path / "own.csv", dtype=str, keep_default_na=False)
+    for name, value in changed.items():
+        table = table.drop(columns=name) if value is None else table.assign(**{name: value})
+    table.to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(DataError, match=words):
+        read_predictions(tmp_path / "own.csv", AUTO)

@@ -31,9 +31,12 @@ from effmed.recipe import nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from effmed.recipe import ColumnSettings
 
 AUTO = "auto"
+STATUSES = ("ok", "unreadable", "refused")
 SUFFIXES = (".csv", ".parquet")
 SEPARATORS = (";", "\t")  # of spreadsheets' files that are no comma-separated ones
 PROBABILITY, LOGIT = "probability_", "logit_"
@@ -126,18 +129,38 @@ def _read_own(table: pd.DataFrame, also: tuple[str, ...], path: Path) -> Predict
     also = (*kept, *(_column(table, name, (), path) or name for name in also if name not in kept))
     columns: dict[str, Any] = {name: table[name].to_numpy(object) for name in (*IDENTITY, *OUTCOME)}
     labels = [TRUTH + name for name in classes]
+    if any(name in table for name in labels):
+        _check_complete(table, [*labels, *(LOGIT + name for name in classes)], path)
     columns |= {name: table[name].to_numpy(object) for name in (*ATTRIBUTES, *labels, *also) if name in table}
-    columns["frame"] = _numbers(table, "frame").astype(np.int64)
+    columns["frame"] = _frames(table)
     outputs = classes if labels[0] in table else output_classes(classes)
     for name in [LOGIT + name for name in outputs] + [PROBABILITY + name for name in classes]:
         columns[name] = _numbers(table, name)
     predictions = arranged(columns, len(table), classes, also)
-    failed = predictions.frame["status"].to_numpy(object) != "ok"
+    failed = _failed(table, len(table))
     check_scored(np.hstack([predictions.logits, predictions.probability]), failed)
     check_probability(predictions.probability[~failed], int((~failed).sum()))
     if not predictions.is_multilabel:
         _check_probability(predictions.probability[~failed])
     return predictions
+
+
+def _check_complete(table: pd.DataFrame, names: list[str], path: Path) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        problem = f"predictions {path} have columns of several labels, but lack {shortened(missing)}"
+        raise DataError(problem, hint="leave this package's tables as they were written: all columns of every label")
+
+
+def _frames(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the number of each row's frame, (n,)."""
+    numbers = _numbers(table, "frame")
+    wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (numbers < 0)
+    if wrong.any():
+        found = table["frame"].to_numpy(object)[wrong][0]
+        problem = f"column 'frame' holds no number of a frame in {row_text(wrong)}: {found!r}"
+        raise DataError(problem, hint="write 0 for the first or only frame of a file, 1 for the next")
+    return numbers.astype(np.int64)
 
 
 def _numbers(table: pd.DataFrame, name: str) -> Floats:
@@ -257,8 +280,8 @@ def _failed(table: pd.DataFrame, n: int) -> Any:  # noqa: ANN401  a bool array, 
     if "status" not in table:
         return np.zeros(n, dtype=bool)
     status = table["status"].to_numpy(object)
-    if n and not (status == "ok").any():
-        problem = f"no row of column 'status' is 'ok': they are {shortened(sorted(set(map(str, status))))}"
+    if n and not np.isin(status, STATUSES).any():
+        problem = f"no row of column 'status' is {', '.join(STATUSES)}, but {shortened(sorted(set(map(str, status))))}"
         raise DataError(problem, hint="call that column otherwise, or write ok where an image was scored")
     return status != "ok"
 
