@@ -38,6 +38,8 @@ from effmed.evaluate.intervals import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LEAST_EXPECTED = 1e-290  # events: what few images or many divide by it stays within float64, 1.8e308
+
 
 def event_scores(
     truth: NDArray[Any],
@@ -68,7 +70,7 @@ def event_scores(
     terms = np.column_stack([(probability - truth) ** 2, truth, np.ones(truth.size), probability])
     totals = bootstrap_totals(terms, units, replicates=replicates, seed=seed).T
     value = float(_scaled(terms.sum(axis=0)[:3]))
-    ratios = totals[1] / totals[3] if units.clustered and probability.any() else None
+    ratios = totals[1] / np.maximum(totals[3], LEAST_EXPECTED) if units.clustered else None
     return {
         "scaled_brier": percentile_estimate(value, _scaled(totals[:3]), counts),
         "observed_expected": _observed_expected(probability, counts, ratios),
@@ -90,8 +92,8 @@ def observed_expected(
 def _observed_expected(probability: Floats, counts: Counts, draws: Floats | None) -> Estimate:
     """Return the ratio, with the percentile interval of bootstrap draws where there are any."""
     expected, observed = float(probability.sum()), counts.n_events
-    if expected == 0:
-        return not_estimable("the probabilities are all 0", counts)
+    if expected < LEAST_EXPECTED:
+        return not_estimable(f"the probabilities are all 0{' or next to it' if expected else ''}", counts)
     ratio = observed / expected
     if observed in {0, counts.n}:
         low, high = _poisson_interval(observed)

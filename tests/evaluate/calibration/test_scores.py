@@ -171,3 +171,9 @@ def test_no_score_has_an_interval_below_0():
     probability = np.array([0.1, 0.99, 0.01, 0.01, 0.01, 0.01])
     assert brier(truth, probability).low == 0.0 < brier(truth, probability).high
     assert log_loss(truth, np.log(probability / (1 - probability))).low == 0.0
+
+
+@pytest.mark.parametrize("patients", [None, ["a", "a", "b", "c"]])
+def test_expected_events_that_are_next_to_none_have_no_ratio(patients):
+    found = observed_expected([0, 1, 0, 1], [1e-320] * 4, None if patients is None else np.array(patients))
+    assert (found.status, found.reason) == ("not_estimable", "the probabilities are all 0 or next to it")
