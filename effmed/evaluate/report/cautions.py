@@ -38,7 +38,16 @@ def cautions(evidence: Evidence, context: ReportContext, measured: list[Measured
     if left_out:
         text = f"{left_out} of {count_text(n_rows, 'image')} left out, unreadable or of unknown truth: see the flow."
         found.append(text)
-    return found + _empty_subgroups(evidence, measured)
+    return found + _repeated(evidence) + _empty_subgroups(evidence, measured)
+
+
+def _repeated(evidence: Evidence) -> list[str]:
+    """Say that images occur more than once, as in tables that were put together: each row counts."""
+    n = int(evidence.predictions.frame.duplicated(["image", "frame"]).sum())
+    if not n:
+        return []
+    is_one = n == 1
+    return [f"{n:,} row{' repeats' if is_one else 's repeat'} the image of another row, and each row counts."]
 
 
 def _empty_subgroups(evidence: Evidence, measured: list[Measured]) -> list[str]:

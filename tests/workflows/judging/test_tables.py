@@ -114,3 +114,10 @@ def test_a_table_without_the_level_is_told_how_to_name_its_column(tmp_path):
     with pytest.raises(DataError) as caught:
         evaluated(tmp_path, ROWS, "data.level=study")
     assert "call the column 'study'" in caught.value.hint
+
+
+def test_images_that_occur_twice_are_said(tmp_path):
+    rows = ROWS.splitlines(keepends=True)
+    twice = evaluated(tmp_path, "".join([*rows, *rows[1:4]])).data.warnings
+    assert "3 rows repeat the image of another row, and each row counts." in twice
+    assert not [text for text in evaluated(tmp_path, ROWS).data.warnings if "repeat" in text]
