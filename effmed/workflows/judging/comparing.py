@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effmed.errors import RecipeError
 from effmed.evaluate import comparison
 from effmed.evaluate.predictions import is_own_table, read_predictions
 from effmed.evaluate.render.comparison import difference_rows, write_comparison
@@ -26,8 +27,21 @@ __all__ = ["compare", "differences", "write_comparison"]
 def compare(first: Path, second: Path, recipe: Recipe) -> Comparison:
     """Compare two runs or predictions tables; see ``effmed.workflows.compare``."""
     check_heeded(recipe, HEEDED, "a comparison")
+    _check_columns((first, second), recipe)
     (one, one_name), (other, other_name) = (_read(path, recipe) for path in (first, second))
     return comparison.compare(one, other, recipe.report, names=(one_name, other_name))
+
+
+def _check_columns(paths: tuple[Path, Path], recipe: Recipe) -> None:
+    """Refuse columns where neither is a table of another program, since nothing else would heed them."""
+    if recipe.columns.model_fields_set and all(not _is_table(path) or is_own_table(path) for path in paths):
+        names = ", ".join(f"columns.{name}" for name in sorted(recipe.columns.model_fields_set))
+        problem = f"{names}: neither {paths[0]} nor {paths[1]} is a table of another program"
+        raise RecipeError(problem, hint="leave it out: runs and their tables name their columns themselves")
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() or (path.suffix in TABLES and not path.is_dir())
 
 
 def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
@@ -35,7 +49,7 @@ def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
 
     The recipe's columns describe tables of other programs alone, so that one can be compared with a table of this.
     """
-    if path.is_file() or (path.suffix in TABLES and not path.is_dir()):
+    if _is_table(path):
         columns = ColumnSettings() if is_own_table(path) else recipe.columns
         return read_predictions(path, columns), path.stem
     return read_predictions(open_run(path).predictions("test"), ColumnSettings()), path.resolve().name

@@ -111,3 +111,9 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
 def test_a_setting_that_would_change_nothing_is_refused(tmp_path, setting):
     with pytest.raises(RecipeError, match="a comparison would not heed it"):
         workflows.compare(tmp_path / "a.csv", tmp_path / "b.csv", find_recipe(None, [setting]))
+
+
+@pytest.mark.parametrize("own", ["", "predictions/test.parquet"])
+def test_columns_that_no_table_needs_are_refused(runs, own):
+    with pytest.raises(RecipeError, match=r"^columns.truth: neither .* is a table of another program$"):
+        workflows.compare(runs[0] / own, runs[1], find_recipe(None, ["columns.truth=diagnosis"]))
