@@ -12,6 +12,7 @@ from effmed.errors import RecipeError
 from effmed.learn.bundle import read_bundle
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
+from effmed.workflows.talk import Silence
 from effmed.workflows.values import Training
 
 SMALL = ("model.weights=none", "model.image_size=32", "train.epochs=2", "train.threads=1", "train.batch_size=8")
@@ -117,3 +118,16 @@ def test_noisy_or_of_three_classes_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(RecipeError, match="noisy-or is for two classes, not for 3"):
         workflows.train(wanted)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_be_read_may_be_missing_from_its_patient_and_that_is_said(run, pictures, tmp_path):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for name in ("p00_0.png", "p03_0.png"):
+        (folder / name).write_bytes((pictures / "opacity" / name).read_bytes())
+    (folder / "lost.png").write_bytes(b"no picture")
+    heard = []
+    talk = Silence()
+    talk.warn = heard.append
+    workflows.predict(run.folder, folder, tmp_path / "s.csv", find_recipe(None, [PATIENT]), talk)
+    assert any("1 unreadable files name no patient" in text for text in heard)

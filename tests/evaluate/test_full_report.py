@@ -11,6 +11,7 @@ import pytest
 from effmed.errors import DataError, RecipeError
 from effmed.evaluate import calibration, decisions, discrimination
 from effmed.evaluate.predictions import read_predictions
+from effmed.evaluate.render import render_html
 from effmed.evaluate.render.parts.groups import coverage_by_group
 from effmed.evaluate.report import make_report
 from effmed.evaluate.report.model import FlowStep
@@ -503,3 +504,22 @@ def test_a_class_of_three_patients_is_warned_of():
     report = make_report(make.binary(label=label), make.context(), FAST)
     assert any("fewer than 5 patients (3 of 'opacity')" in text for text in report.data.warnings)
     assert not any("Few patients" in text for text in make_report(make.binary(), make.context(), FAST).data.warnings)
+
+
+def test_where_blanks_count_as_absent_an_image_without_any_label_is_evaluated(tmp_path):
+    text = "y_a,p_a,y_b,p_b\n" + "1,0.9,0,0.2\n,0.3,,0.4\n0,0.2,1,0.8\n" * 12
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    table = read_predictions(path, ColumnSettings())
+    assert judged(table).data.n_evaluated == 24
+    counted = judged(table, settings(blank="zeros"))
+    assert (counted.data.n_evaluated, find(counted, "auroc", "a").n) == (36, 36)
+    assert rows(counted, "flow").set_index("step")["images"]["left out: truth not known"] == 0
+
+
+def test_a_threshold_that_was_stated_at_training_is_not_said_to_be_chosen():
+    fixed = make.point(rule="threshold = 0.4")
+    page = render_html(make_report(make.binary(), make.context(operating_points=(fixed,)), FAST))
+    assert "The threshold was stated, not chosen on data; on val it has sensitivity 0.900" in page
+    same = make_report(make.binary(), make.context(operating_points=(fixed,), split="val"), FAST)
+    assert not any("operating point was chosen on these images" in text for text in same.data.warnings)

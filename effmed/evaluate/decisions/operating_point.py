@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from effmed.recipe import DecisionSettings
 
 
+STATED = "threshold = "  # begins the rule of a threshold that was not chosen
+
+
 class OperatingPoint(BaseModel):
     """A threshold with the rule and the data that chose it; the decision is positive at or above it.
 
@@ -47,6 +50,11 @@ class OperatingPoint(BaseModel):
     digest: str
     sensitivity: float | None
     specificity: float | None
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether somebody stated the threshold, so that no data chose it, wherever its rates were counted."""
+        return self.rule.startswith(STATED)
 
 
 def choose_operating_point(
@@ -94,7 +102,7 @@ def state_operating_point(class_name: str, threshold: float) -> OperatingPoint:
     return OperatingPoint(
         class_name=class_name,
         threshold=threshold,
-        rule=f"threshold = {threshold:g}",
+        rule=f"{STATED}{threshold:g}",
         chosen_on="",
         n=0,
         n_events=0,
@@ -149,7 +157,7 @@ def _chosen_threshold(options: _Thresholds, settings: DecisionSettings) -> float
 
 def _rule_text(settings: DecisionSettings) -> str:
     texts = {
-        "threshold": f"threshold = {settings.value:g}",
+        "threshold": f"{STATED}{settings.value:g}",
         "sensitivity": f"sensitivity >= {settings.value:g}",
         "specificity": f"specificity >= {settings.value:g}",
         "youden": "largest sensitivity + specificity (Youden)",

@@ -57,14 +57,15 @@ class Predictions:
     @property
     def readable(self) -> Predictions:
         """The rows whose status is ok."""
-        return self._rows(np.asarray(self.frame["status"].to_numpy(object) == "ok"))
+        return self.chosen(np.asarray(self.frame["status"].to_numpy(object) == "ok"))
 
     @property
     def labelled(self) -> Predictions:
         """The rows whose truth is known; of several labels, that of any."""
-        return self._rows(self.is_labelled)
+        return self.chosen(self.is_labelled)
 
-    def _rows(self, mask: NDArray[np.bool_]) -> Predictions:
+    def chosen(self, mask: NDArray[np.bool_]) -> Predictions:
+        """Return the rows of a mask, (n,)."""
         return replace(self, frame=self.frame[mask].reset_index(drop=True))
 
     @property

@@ -180,6 +180,6 @@ def _point_cautions(point: OperatingPoint, split: str) -> list[str]:
     found = []
     if point.exploratory:
         found.append(f"Exploratory: the threshold's rule ({point.rule}) makes the most of {point.chosen_on}.")
-    if point.chosen_on == split:
+    if point.chosen_on == split and not point.is_stated:
         found.append(f"The operating point was chosen on these images ({split}): its rates look too good.")
     return found

@@ -190,6 +190,13 @@ def beside_null(name: str, class_name: str | None, stage: Stage, error: AgainstN
     return Measured(name, class_name, stage, error.estimate, (error.null_mean, error.null_high))
 
 
+def known_rows(predictions: Predictions, settings: ReportSettings) -> NDArray[np.bool_]:
+    """Whether something is known of each image, (n,); where a blank label counts as absent, of every one."""
+    if predictions.is_multilabel and settings.blank == "zeros":
+        return np.ones(len(predictions), dtype=bool)
+    return predictions.is_labelled
+
+
 def make_evidence(predictions: Predictions, context: ReportContext, settings: ReportSettings) -> Evidence:
     """Take the readable and labelled rows.
 
@@ -197,7 +204,7 @@ def make_evidence(predictions: Predictions, context: ReportContext, settings: Re
         DataError: There is none, or the probabilities are not those of the context's calibrator.
     """
     readable = predictions.readable
-    known = readable.labelled
+    known = readable.chosen(known_rows(readable, settings))
     if len(known) == 0:
         problem = (
             f"no image has both a probability and a truth: of {len(predictions)} rows {len(readable)} are readable"

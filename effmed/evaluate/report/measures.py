@@ -140,7 +140,7 @@ def target_prevalence(evidence: Evidence, number: int) -> float | None:
     wrong_sum = n_judged > 1 and not evidence.is_multilabel and not np.isclose(sum(stated), 1)
     if len(stated) != n_judged or wrong_sum:
         problem = f"report.prevalence = {list(stated)} does not fit the classes {', '.join(evidence.classes)}"
-        hint = "of two classes give that of the second; of several one share each, which add up to 1"
+        hint = "of two classes give that of the second; of more one share each, adding up to 1; of labels one each"
         raise RecipeError(problem, hint=hint)
     return stated[evidence.judged.index(number)]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from effmed.recipe import DecisionSettings, Recipe
 
 OF_IMAGES = {"data": (), "decision": (), "report": ()}
-OF_THE_RUN = {"data": FRAMES + LEVELS, "decision": (), "report": (), "columns": ()}
+OF_THE_RUN = {"data": FRAMES + LEVELS, "decision": (), "report": ()}
 UNTOLD = "cannot be told"
 TRAINED_ON = "patients that the network was trained or tuned on"
 
@@ -103,7 +103,7 @@ def _with_decisions(context: ReportContext, plan: Plan, wanted: DecisionSettings
     """
     if not wanted.model_fields_set:
         return context
-    if context.val is None:
+    if context.val is None or context.calibrator.fitted_on not in ("", "val"):
         problem = "section 'decision' is chosen on val, whose predictions lie in the run and not in its bundle"
         raise BundleError(problem, hint="name the run folder, or leave section 'decision' out")
     known = context.val.readable.labelled

@@ -17,6 +17,8 @@ from effmed.workflows.values import Scored
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effmed.evaluate.predictions import Predictions
+    from effmed.evaluate.report.model import Level
     from effmed.recipe import Recipe
 
 SUFFIXES = (".csv", ".parquet")
@@ -34,6 +36,7 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk)
     bundle, settings = with_frames(read_bundle(bundle_folder(run, talk)), recipe.data)
     reading = progress_of(talk, "reading headers")
     table = score(bundle, scan(data, None, settings, labelled=False, on_progress=reading), talk)
+    _tell_of_strays(table, bundle.plan.level, talk)
     write_predictions(table, out)
     counts = table.frame["status"].value_counts().to_dict()
     return Scored(
@@ -42,3 +45,13 @@ def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk)
         n_refused=counts.get("refused", 0),
         out=str(out),
     )
+
+
+def _tell_of_strays(table: Predictions, level: Level, talk: Talk) -> None:
+    """Warn of files that could not be read and may belong to a study or patient that was scored without them."""
+    frame = table.frame
+    if level == "image":
+        return
+    strays = int((frame[level].isna() & (frame["status"] != "ok")).sum())
+    if strays:
+        talk.warn(f"{strays} unreadable files name no {level}: a {level} that they belong to was scored without them")

@@ -129,7 +129,7 @@ def thresholds(report: Report) -> Answer | None:
 
 def _point_text(point: OperatingPoint, split: str) -> str:
     called = f"Called {point.class_name} at a probability of at least {point.threshold:.3f}"
-    if not point.n:
+    if point.is_stated:
         return f"{called}, which was stated and not chosen on data."
     text = f"{called}; rule: {point.rule}, chosen on "
     text += f"{point.chosen_on} ({count_text(point.n, 'image')}, {point.n_events:,} of the class, SHA-256 "

@@ -124,7 +124,9 @@ def points_grid(report: Report) -> Grid | None:
             Cell(point.class_name),
             Cell(value_text(point.threshold)),
             Cell(point.rule, "exploratory" if point.exploratory else ""),
-            Cell(point.chosen_on, f"{point.n_events:,} of {point.n:,} images") if point.n else Cell("stated"),
+            Cell(point.chosen_on, f"{point.n_events:,} of {point.n:,} images")
+            if not point.is_stated
+            else Cell("stated"),
             Cell(value_text(point.sensitivity)),
             Cell(value_text(point.specificity)),
         )

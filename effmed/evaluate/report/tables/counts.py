@@ -11,6 +11,7 @@ import pandas as pd
 from effmed.evaluate import discrimination
 from effmed.evaluate.predictions import apply_policy
 from effmed.evaluate.predictions.labels import BLANK, UNCERTAIN, Uncertain
+from effmed.evaluate.report.evidence import known_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def count_frames(predictions: Predictions, evidence: Evidence, before: tuple[Flo
 
 def _flow(predictions: Predictions, evidence: Evidence, before: tuple[FlowStep, ...]) -> pd.DataFrame:
     status = predictions.frame["status"].to_numpy(object)
-    unlabelled = (status == "ok") & ~predictions.is_labelled
+    unlabelled = (status == "ok") & ~known_rows(predictions, evidence.settings)
     steps = {
         "in the table": np.ones(len(status), dtype=bool),
         "left out: unreadable": status == "unreadable",
