@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effmed.errors import RecipeError
-from effmed.recipe import Recipe, check_heeded, make_recipe, nearest, read_recipe, recipe_keys, recipe_text
+from effmed.recipe import Recipe, make_recipe, nearest, read_recipe, recipe_keys, recipe_text
 
 
 def test_the_defaults_are_a_valid_recipe():
@@ -82,13 +82,6 @@ def test_recipe_to_yaml_to_recipe_is_identity(epochs, fraction, frames, pattern)
 
 def test_nearest_lists_everything_when_nothing_is_near():
     assert nearest("zzz", ["b0", "b1"]) == "known: b0, b1"
-
-
-def test_settings_that_change_nothing_are_refused_and_named():
-    recipe = read_recipe(None, ["train.epochs=3", "report.n_worst=3", "report.seed=1", "columns.truth=y"])
-    check_heeded(recipe, {"train": (), "report": ("n_worst", "seed"), "columns": ()}, "nobody")
-    with pytest.raises(RecipeError, match=r"^train.epochs, report.n_worst: a test would not heed them$"):
-        check_heeded(recipe, {"report": ("seed",), "columns": ()}, "a test")
 
 
 @pytest.mark.parametrize(

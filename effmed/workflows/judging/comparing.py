@@ -8,8 +8,9 @@ from effmed.errors import RecipeError
 from effmed.evaluate import comparison
 from effmed.evaluate.predictions import is_own_table, read_predictions
 from effmed.evaluate.render.comparison import difference_rows, write_comparison
-from effmed.recipe import ColumnSettings, check_heeded
+from effmed.recipe import ColumnSettings
 from effmed.run import open_run
+from effmed.workflows.heeding import check_heeded
 
 if TYPE_CHECKING:
     from pathlib import Path

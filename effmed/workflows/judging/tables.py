@@ -9,7 +9,8 @@ from effmed.evaluate.calibrators import identity_calibrator
 from effmed.evaluate.decisions import OperatingPoint, state_operating_point
 from effmed.evaluate.predictions import join_predictions, n_patients, read_predictions
 from effmed.evaluate.report import FlowStep, Report, ReportContext, make_report
-from effmed.recipe import ReportSettings, check_heeded
+from effmed.recipe import ReportSettings
+from effmed.workflows.heeding import check_heeded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from effmed.evaluate import calibration
 from effmed.evaluate.calibrators import calibrate as calibrated
 from effmed.evaluate.report.evidence import Evidence
 from effmed.learn.bundle import SHEET, Bundle, Recalibration, make_card, read_bundle, write_bundle
-from effmed.recipe import check_heeded
 from effmed.run import check_writable
+from effmed.workflows.heeding import check_heeded
 from effmed.workflows.scoring.bundles import bundle_folder, check_classes, known_patients, run_of, score, with_frames
 from effmed.workflows.scoring.updating import LABELLED, Site, updated_sheet
 from effmed.workflows.talk import Talk, progress_of

@@ -13,8 +13,8 @@ from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
 from effmed.learn.bundle import read_bundle, read_sheet
 from effmed.learn.plan import Plan
-from effmed.recipe import check_heeded
 from effmed.run import newest_run, open_run
+from effmed.workflows.heeding import check_heeded
 from effmed.workflows.scoring.bundles import (
     FRAMES,
     LEVELS,

@@ -8,8 +8,8 @@ from effmed.data.scan import scan
 from effmed.errors import RecipeError
 from effmed.evaluate.predictions import write_predictions
 from effmed.learn.bundle import read_bundle
-from effmed.recipe import check_heeded
 from effmed.run import check_writable
+from effmed.workflows.heeding import check_heeded
 from effmed.workflows.scoring.bundles import bundle_folder, score, tell_of_ids, with_frames
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Scored
