@@ -101,8 +101,8 @@ def evaluate(
     if out is not None:
         check_absent(out, overwrite=overwrite)
     if predictions is not None:
-        if run is not None or data is not None:
-            raise RecipeError("--predictions stands alone", hint="leave RUN and --data out, or --predictions")
+        if run is not None or data is not None or labels is not None:
+            raise RecipeError("--predictions stands alone", hint="leave RUN, --data and --labels out, or --predictions")
         report = workflows.evaluate_table(predictions, recipe)
     else:
         report = workflows.evaluate(run, recipe, data=data, labels=labels, talk=output)

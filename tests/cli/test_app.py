@@ -69,6 +69,7 @@ def test_it_runs_as_a_module():
         (["train", "--data", "does-not-exist"], 3, "does-not-exist"),
         (["evaluate", "no-run"], 4, "no-run"),
         (["evaluate", "--predictions", "p.csv", "--data", "x"], 2, "stands alone"),
+        (["evaluate", "--predictions", "p.csv", "--labels", "x.csv"], 2, "stands alone"),
         (["predict", "--data", "x", "--out", "scores.txt"], 2, "neither"),
         (["trian"], 2, "No such command"),
     ],
