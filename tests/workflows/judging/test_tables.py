@@ -103,7 +103,7 @@ def test_a_subgroup_that_nobody_has_is_said(tmp_path):
 
 def test_noisy_or_is_refused_for_what_it_is(tmp_path):
     noisy = ["data.level=patient", "data.level_rule=noisy-or"]
-    with pytest.raises(RecipeError, match="for probabilities, not for scores"):
+    with pytest.raises(RecipeError, match="for probabilities, not for mere scores"):
         evaluated(tmp_path, ROWS, *noisy, "columns.score=score")
     text = "patient,truth,probability_a,probability_b,probability_c\np,a,.5,.3,.2\np,a,.1,.6,.3\n"
     with pytest.raises(RecipeError, match="not for 3 that exclude each other"):
