@@ -273,8 +273,8 @@ def test_prediction_refuses_settings_that_the_bundle_has_decided(run, clinic, tm
 
 
 def test_evaluation_fits_no_calibrator(run, clinic):
-    recipe = find_recipe(None, [PATIENT, "calibration.method=isotonic"])
-    for data in (None, clinic):
+    for data, more in ((None, []), (clinic, [PATIENT])):
+        recipe = find_recipe(None, [*more, "calibration.method=isotonic"])
         with pytest.raises(RecipeError, match=r"calibration\.method: this evaluation would not heed it"):
             workflows.evaluate(run.folder, recipe, data=data, labels=None)
 
