@@ -104,6 +104,8 @@ def test_every_module_has_its_tests():
         ["recipes", "list"],
         ["recipes", "keys"],
         ["variants"],
+        ["variants", "--json"],
+        ["variants", "show", "--help"],
     ],
 )
 def test_light_commands_import_nothing_heavy(arguments):
@@ -129,6 +131,9 @@ def test_judging_tables_needs_no_deep_learning_library(module):
 
 def test_every_command_is_a_workflow_of_the_same_name():
     commands = {command.callback.__name__ for command in app.registered_commands}
+    callbacks = [group.typer_instance.registered_callback for group in app.registered_groups]
+    commands |= {found.callback.__name__ for found in callbacks if found is not None}  # groups that act alone
+    assert "variants" in commands
     assert commands <= set(workflows.__all__)
 
 

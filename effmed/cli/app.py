@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+variants = typer.Typer()
 recipes = typer.Typer(help="What recipes there are and what they may say.", no_args_is_help=True)
 cache = typer.Typer(help="Decoded images that are kept between runs.", no_args_is_help=True)
 
@@ -31,7 +32,9 @@ app.command()(commands.evaluate)
 app.command()(commands.compare)
 app.command()(commands.predict)
 app.command()(commands.calibrate)
-app.command()(commands.variants)
+app.add_typer(variants, name="variants")
+variants.callback(invoke_without_command=True)(commands.variants)
+variants.command("show")(commands.variants_show)
 app.add_typer(recipes, name="recipes")
 recipes.command("list")(commands.recipes_list)
 recipes.command("show")(commands.recipes_show)

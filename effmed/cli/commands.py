@@ -9,7 +9,7 @@ import typer
 
 from effmed import workflows
 from effmed.cli.output import Output, make_table, megabytes
-from effmed.cli.tables import inspection_tables, recalibration_tables
+from effmed.cli.tables import anatomy_tables, inspection_tables, recalibration_tables, variants_table
 from effmed.errors import RecipeError
 from effmed.recipe import recipe_keys
 from effmed.run import check_absent
@@ -176,11 +176,27 @@ def calibrate(
     output.result(made.model_dump(mode="json"), recalibration_tables(made))
 
 
-def variants(as_json: JsonOption = False) -> None:
+def variants(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the variants with their place on the compound-scaling curve."""
+    context.obj = as_json
+    if context.invoked_subcommand is not None:
+        return
     rows = workflows.variants()
-    table = make_table("", list(rows[0]), [list(row.values()) for row in rows])
-    Output(as_json=as_json).result(rows, table)
+    Output(as_json=as_json).result(rows, variants_table(rows))
+
+
+def variants_show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What --variant takes: b4, v2-s, lite0, timm:resnet50 …")],
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Side of the square input; default: the variant's own.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a variant's network stage by stage, read from the network as it is built."""
+    found = workflows.variants_show(name, image_size)
+    output = Output(as_json=as_json or bool(context.obj))  # --json may stand before 'show' too
+    output.result(found.model_dump(mode="json"), anatomy_tables(found))
 
 
 def recipes_list(as_json: JsonOption = False) -> None:

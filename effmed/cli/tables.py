@@ -1,4 +1,4 @@
-"""What ``effmed inspect`` and ``effmed calibrate`` found, on one screen."""
+"""What ``effmed inspect``, ``effmed calibrate`` and ``effmed variants`` found, on one screen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from effmed.workflows.values import measure_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from effmed.learn.anatomy import Anatomy, BuiltStage
     from effmed.workflows.values import Inspection, Recalibrated
 
+MILLION, BILLION = 1e6, 1e9
 N_VALUES = 4  # of each attribute; --json and the contact sheet have all
 N_UNREADABLE = 10
 N_IMAGES = 4  # named by a finding
@@ -80,3 +82,52 @@ def recalibration_tables(made: Recalibrated) -> list[str | Table]:
     ]
     table = [make_table("", ("metric", "before", "after"), rows)] if rows else []
     return ["\n".join(lines), *table, "\n".join(made.notes)]
+
+
+def variants_table(rows: list[dict[str, Any]]) -> Table:
+    """Return the variants as people compare them; --json has all that is known."""
+    keys = {
+        "name": "variant",
+        "phi": "φ",
+        "depth": "depth",
+        "width": "width",
+        "resolution_px": "input px",
+        "parameters_m": "parameters (M)",
+        "gmacs": "GMACs",
+        "network": "network and weights of timm",
+        "installed": "installed",
+    }
+    shown = [[row[key] for key in keys] for row in rows]
+    return make_table("", list(keys.values()), [[_yes_no(cell) for cell in row] for row in shown])
+
+
+def anatomy_tables(found: Anatomy) -> list[str | Table]:
+    """Return the stage table of a built network, and its totals."""
+    columns = (
+        *("stage", "operator", "kernel", "stride", "expansion", "SE", "channels", "layers"),
+        *("input px", "parameters", "MMACs"),
+    )
+    table = make_table("", columns, [_stage_row(stage) for stage in found.stages])
+    totals = (
+        f"{found.parameters:,} parameters, {found.multiply_adds / BILLION:.2f} GMACs at {found.image_size} px, "
+        f"{found.channels} channels, {found.n_outputs:,} outputs"
+    )
+    outside = found.parameters - sum(stage.parameters for stage in found.stages)
+    more = [f"{outside:,} parameters belong to no stage"] if outside else []
+    return [f"{found.variant}: {found.network}, as built", table, "\n".join([totals, *more])]
+
+
+def _stage_row(stage: BuiltStage) -> tuple[object, ...]:
+    return (
+        *(stage.stage, stage.operator, stage.kernel, stage.stride),
+        *(_short(stage.expansion), _short(stage.squeeze), stage.channels, stage.layers),
+        *(stage.side_px, stage.parameters, round(stage.multiply_adds / MILLION, 1)),
+    )
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
+
+
+def _yes_no(cell: object) -> object:
+    return {True: "yes", False: "no"}[cell] if isinstance(cell, bool) else cell

