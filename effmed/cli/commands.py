@@ -11,6 +11,7 @@ from effmed import workflows
 from effmed.cli.output import Output, make_table, megabytes
 from effmed.cli.tables import anatomy_tables, inspection_tables, recalibration_tables, variants_table
 from effmed.errors import RecipeError
+from effmed.learn.scaling import PHI_PREFIX
 from effmed.recipe import recipe_keys
 from effmed.run import check_absent
 from effmed.workflows import catalogue
@@ -19,6 +20,7 @@ from effmed.workflows.values import Training
 if TYPE_CHECKING:
     from effmed.workflows.values import Trained
 
+DEFAULT_VARIANT = "b0"
 UNREADABLE_ROWS = 3  # exit code of predict when the table is complete but some rows could not be read
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")]
@@ -53,9 +55,14 @@ def inspect(
 
 
 def train(
-    variant: Annotated[str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …; see 'effmed variants'.")] = "b0",
+    variant: Annotated[
+        str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …; see 'effmed variants'.")
+    ] = DEFAULT_VARIANT,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")] = None,
     labels: LabelsOption = None,
+    phi: Annotated[
+        float | None, typer.Option("--phi", help="Compound coefficient: a network between the variants.")
+    ] = None,
     recipe: RecipeOption = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<data>-<variant>-<n>.")] = None,
     settings: SetOption = None,
@@ -71,7 +78,7 @@ def train(
         return
     if data is None:
         raise RecipeError("--data is missing", hint="effmed train --variant b4 --data FOLDER [--labels TABLE.csv]")
-    training = Training(variant, data, labels, catalogue.find_recipe(recipe, settings or []), run)
+    training = Training(_chosen_variant(variant, phi), data, labels, catalogue.find_recipe(recipe, settings or []), run)
     if not dry_run:
         _print_trained(output, workflows.train(training, output))
         return
@@ -241,6 +248,14 @@ def doctor(as_json: JsonOption = False) -> None:
     found = workflows.doctor()
     flat = {**{key: value for key, value in found.items() if key != "packages"}, **found["packages"]}
     Output(as_json=as_json).result(found, make_table("", ("what", "is"), list(flat.items())))
+
+
+def _chosen_variant(variant: str, phi: float | None) -> str:
+    if phi is None:
+        return variant
+    if variant != DEFAULT_VARIANT:
+        raise RecipeError(f"--phi {phi:g} and --variant {variant} are two networks", hint="leave one of them out")
+    return f"{PHI_PREFIX}{phi}"
 
 
 def _print_trained(output: Output, trained: Trained) -> None:

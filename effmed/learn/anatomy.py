@@ -76,7 +76,7 @@ class Anatomy(BaseModel):
 
     Attributes:
         variant: What ``--variant`` takes.
-        network: timm's name of the architecture.
+        network: timm's name of the architecture; or B0 with the multipliers of the law.
         image_size: Side of the square input in pixels.
         channels: Of the input.
         n_outputs: Of the head.
@@ -132,12 +132,13 @@ def read_anatomy(variant: Variant, image_size: int | None = None) -> Anatomy:
         problem = f"an image size of {side} px is not within {SIDE_MIN_PX} and {SIDE_MAX_PX}"
         raise RecipeError(problem, hint="model.image_size has the same bounds")
     with torch.device("meta"):
-        network = create_network(variant.architecture, n_outputs=N_CLASSES, channels=RGB).eval()
-        passes = _watch(network, torch.zeros(1, RGB, side, side), variant)
+        multipliers = variant.multipliers
+        network = create_network(variant.architecture, n_outputs=N_CLASSES, channels=RGB, multipliers=multipliers)
+        passes = _watch(network.eval(), torch.zeros(1, RGB, side, side), variant)
     stages = tuple(_read_stage(network, part, passes) for part in _parts(network))
     return Anatomy(
         variant=variant.name,
-        network=variant.architecture,
+        network=variant.architecture if multipliers is None else "b0 x width {:.4g}, depth {:.4g}".format(*multipliers),
         image_size=side,
         channels=RGB,
         n_outputs=N_CLASSES,

@@ -94,7 +94,7 @@ class TrainingState:
 def start_training(network: torch.nn.Module, plan: Plan) -> TrainingState:
     """Move the network to its device and give it an optimiser."""
     network = network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    fine_tune = plan.weights != "none"
+    fine_tune = plan.is_fine_tuned
     groups = parameter_groups(
         network, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay, fine_tune=fine_tune
     )

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import timm
 import torch
+from timm.models.efficientnet import _gen_efficientnet  # what timm builds every variant with
 from torch import nn
 
 from effmed.data.processes import n_cores
 from effmed.errors import MachineError, RecipeError
 from effmed.learn.plan import Machine
+from effmed.learn.scaling import PHI_PREFIX, find_variant
 
 if TYPE_CHECKING:
     from effmed.learn.plan import Plan
+    from effmed.learn.scaling import Variant
     from effmed.learn.weights import StateDict
 
+BASE = "tf_efficientnet_b0"
+AS_IN_TENSORFLOW = {"bn_eps": 1e-3, "pad_type": "same"}  # what timm gives its tf_ networks, whose weights these take
 HEAD = "classifier."
 STEM = "conv_stem.weight"
+SHARE_TOLERANCE = 0.001  # another number of input channels changes the stem
 HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
 HEAD_LEARNING_RATE_FACTOR = 4.0  # the new head starts from nothing, the backbone does not
 
@@ -55,7 +61,8 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
     Args:
         plan: What was decided.
         weights: Pretrained tensors under timm's names, or None for random ones. Their head is left out; a stem of
-            three channels is spread over the planned number, so that equal channels give the same outputs as RGB.
+            three channels is spread over the planned number, so that equal channels give the same outputs as RGB. A
+            network between the variants takes those whose names and shapes agree, and keeps the rest random.
 
     Returns:
         The network on the CPU in training mode: ``(batch, channel, height, width)`` → ``(batch, n_outputs)`` logits.
@@ -63,21 +70,47 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
     Raises:
         RecipeError: timm knows no such network, or the weights are another network's.
     """
+    between = find_variant(plan.variant) if plan.variant.startswith(PHI_PREFIX) else None
     network = create_network(
         plan.network.partition(".")[0],
         n_outputs=plan.n_outputs,
         channels=plan.preprocessing.channels,
         dropout=plan.dropout,
         drop_path=plan.drop_path,
+        multipliers=None if between is None else between.multipliers,
     )
     if weights is not None:
-        load_backbone(network, weights)
+        load_backbone(network, weights if between is None else _carried(network, weights, between))
     _start_head(network)
     return network
 
 
+def _carried(network: nn.Module, weights: StateDict, variant: Variant) -> StateDict:
+    """Return the network's own tensors, with those of other weights in their place where name and shape agree.
+
+    Raises:
+        RecipeError: Fewer agree than the plan tells: the weights are not those it was made for.
+    """
+    own = network.state_dict()
+    stem = {STEM: spread_channels(weights[STEM], own[STEM].shape[1])} if STEM in weights else {}
+    fitting = {name: tensor for name, tensor in (weights | stem).items() if name in own}
+    fitting = {name: tensor for name, tensor in fitting.items() if tensor.shape == own[name].shape}
+    sizes = {name: tensor.numel() for name, tensor in network.named_parameters() if not name.startswith(HEAD)}
+    share = sum(size for name, size in sizes.items() if name in fitting) / sum(sizes.values())
+    if share < variant.carried_fraction - SHARE_TOLERANCE:
+        problem = f"{share:.1%} of the parameters can be carried over, not {variant.carried_fraction:.1%} as planned"
+        raise RecipeError(problem, hint=f"use the weights {variant.network}, or --set model.weights=none")
+    return own | fitting
+
+
 def create_network(
-    architecture: str, *, n_outputs: int, channels: int, dropout: float = 0.0, drop_path: float = 0.0
+    architecture: str,
+    *,
+    n_outputs: int,
+    channels: int,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    multipliers: tuple[float, float] | None = None,
 ) -> nn.Module:
     """Build a network of timm with random weights, on the device that is the default at the time.
 
@@ -87,28 +120,29 @@ def create_network(
         channels: Of the input.
         dropout: Rate before the head.
         drop_path: Rate of stochastic depth at the last block.
+        multipliers: Of B0's channels and layers, for a network between the variants, whatever ``architecture`` is.
 
     Raises:
         RecipeError: timm knows no such network, or it has no stochastic depth to set a rate of.
     """
     if not timm.is_model(architecture):
         raise RecipeError(f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants")
-    rate = drop_path or None  # timm leaves out what is None; many networks do not know the word
+    settings: dict[str, Any] = {"num_classes": n_outputs, "in_chans": channels, "drop_rate": dropout}
+    if drop_path > 0:  # many networks do not know the word
+        settings["drop_path_rate"] = drop_path
+    if multipliers is not None:
+        width, depth = multipliers
+        scaling = {"channel_multiplier": width, "depth_multiplier": depth}
+        network: nn.Module = _gen_efficientnet(BASE, **scaling, **AS_IN_TENSORFLOW, **settings)  # type: ignore[no-untyped-call]
+        return network
     try:
-        network: nn.Module = timm.create_model(
-            architecture,
-            pretrained=False,
-            num_classes=n_outputs,
-            in_chans=channels,
-            drop_rate=dropout,
-            drop_path_rate=rate,
-        )
+        made: nn.Module = timm.create_model(architecture, pretrained=False, **settings)
     except TypeError as error:
-        if rate is None or "drop_path_rate" not in str(error):
+        if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
             raise
         problem = f"{architecture} has no stochastic depth, but model.drop_path = {drop_path:g}"
         raise RecipeError(problem, hint="--set model.drop_path=0") from error
-    return network
+    return made
 
 
 def _start_head(network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from effmed.data.pixels import Preprocessing
 from effmed.data.pixels.window import parse_windows
 from effmed.errors import RecipeError
-from effmed.learn.scaling import BASE_RESOLUTION_PX, Variant, compound_scaling
+from effmed.learn.scaling import BASE_RESOLUTION_PX, PHI_PREFIX, Variant, compound_scaling, find_variant
 from effmed.recipe import AugmentSettings, Auto, DecisionSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ BATCH_PIXELS = 32 * 300 * 300
 LEARNING_RATE_FINE_TUNED = 2e-4
 LEARNING_RATE_FROM_SCRATCH = 1e-3
 PATIENCE_MIN = 4
+CARRIED_MIN = 0.5  # share of the parameters below which a network learns from scratch, whatever it was given
 BITS_PER_BYTE = 8
 SET_BY_RECIPE = "set by the recipe"
 
@@ -120,6 +121,13 @@ class Plan(BaseModel):
         """Outputs of the head: one logit for two classes, else one per class."""
         return 1 if self.task == "binary" else len(self.classes)
 
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether most of the backbone starts from weights."""
+        if not self.variant.startswith(PHI_PREFIX):
+            return self.weights != "none"
+        return self.weights != "none" and find_variant(self.variant).carried_fraction >= CARRIED_MIN
+
 
 class _Reasons:
     """Collects a sentence per decision while the plan is made."""
@@ -160,7 +168,7 @@ def make_plan(
     preprocessing = _plan_preprocessing(recipe, fingerprint, image_size, reasons)
     batch_size = _plan_batch(recipe, n_train, image_size, machine, reasons)
     epochs = _plan_epochs(recipe, n_train, reasons)
-    reasons.sentences["weights"] = _weights_reason(native)
+    reasons.sentences["weights"] = _weights_reason(native, variant)
     reasons.sentences |= _frame_reasons(recipe.data)
     return Plan(
         task="binary" if len(classes) == 2 else "multiclass",
@@ -188,6 +196,8 @@ def make_plan(
 
 
 def _size_reason(variant: Variant) -> str:
+    if variant.multipliers is not None:
+        return f"{BASE_RESOLUTION_PX} × 1.15^φ for φ = {variant.phi:g}, to the nearest multiple of 8 px"
     if variant.phi is None:
         return f"{variant.resolution_px} px: what {variant.name} was designed for ({variant.source})"
     law = round(BASE_RESOLUTION_PX * compound_scaling(variant.phi)[2])
@@ -197,10 +207,12 @@ def _size_reason(variant: Variant) -> str:
     )
 
 
-def _weights_reason(native: NativeInput) -> str:
+def _weights_reason(native: NativeInput, variant: Variant) -> str:
     if not native.is_pretrained:
         return "from scratch, as the recipe asks; normalised with mean 0.5 and standard deviation 0.5"
-    return f"{native.origin}; normalised as these weights were trained"
+    share = f", of which {variant.carried_fraction:.1%} of the network's parameters are carried over and no more fit"
+    fitting = share if variant.multipliers is not None else ""
+    return f"{native.origin}{fitting}; normalised as these weights were trained"
 
 
 def _frame_reasons(settings: DataSettings) -> dict[str, str]:
@@ -284,12 +296,12 @@ def _plan_optimisation(
     recipe: Recipe, variant: Variant, native: NativeInput, epochs: int, reasons: _Reasons
 ) -> dict[str, float | int | str | AugmentSettings | DecisionSettings]:
     train = recipe.train
-    rate = LEARNING_RATE_FINE_TUNED if native.is_pretrained else LEARNING_RATE_FROM_SCRATCH
-    why = "usual for AdamW on pretrained weights" if native.is_pretrained else "usual for AdamW from scratch"
+    fine_tunes = native.is_pretrained and variant.carried_fraction >= CARRIED_MIN
+    rate = LEARNING_RATE_FINE_TUNED if fine_tunes else LEARNING_RATE_FROM_SCRATCH
+    why = "usual for AdamW on pretrained weights" if fine_tunes else "usual for AdamW from scratch"
+    published = f"published for {variant.name if variant.multipliers is None else variant.architecture}"
     return {
-        "dropout": reasons.choose(
-            "model.dropout", recipe.model.dropout, variant.dropout, f"published for {variant.name}"
-        ),
+        "dropout": reasons.choose("model.dropout", recipe.model.dropout, variant.dropout, published),
         "drop_path": recipe.model.drop_path,
         "learning_rate": reasons.choose("train.learning_rate", train.learning_rate, rate, why),
         "weight_decay": train.weight_decay,

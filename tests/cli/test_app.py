@@ -64,6 +64,8 @@ def test_it_runs_as_a_module():
     [
         (["train"], 2, "--data is missing"),
         (["train", "--data", "x", "--variant", "b44"], 2, "did you mean 'b4'"),
+        (["train", "--data", "x", "--phi", "9"], 2, "not within 0 and 7"),
+        (["train", "--data", "x", "--phi", "2", "--variant", "b4"], 2, "two networks"),
         (["train", "--data", "x", "--recipe", "chest-xry"], 2, "did you mean 'chest-xray'"),
         (["train", "--data", "x", "--set", "train.epoch=1"], 2, "did you mean 'train.epochs'"),
         (["train", "--data", "does-not-exist"], 3, "does-not-exist"),

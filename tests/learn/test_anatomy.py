@@ -54,14 +54,15 @@ def test_lite_as_built_squeezes_nowhere():
 @pytest.mark.parametrize("name", ["b4", "v2-b3", "v2-m", "lite4", "l2"])
 def test_the_network_as_built_is_the_scaled_table(name):
     variant = VARIANTS[name]
-    table = variant.table.scaled(width=variant.width, depth=variant.depth)
+    table = variant.scaled_table
     wanted = [(s.operator, f"{s.kernel}x{s.kernel}", s.stride, s.channels, s.layers) for s in table.stages]
     assert rows(name, columns=("operator", "kernel", "stride", "channels", "layers"))[1:-2] == wanted
 
 
-@pytest.mark.parametrize("name", ["b2", "v2-b1", "v2-s", "lite3"])
+@pytest.mark.parametrize("name", ["b2", "v2-b1", "v2-s", "lite3", "phi:2.5"])
 def test_what_is_measured_is_what_was_counted(name):
-    found, counted = read_anatomy(VARIANTS[name], 96), VARIANTS[name].counts(96)
+    variant = find_variant(name)
+    found, counted = read_anatomy(variant, 96), variant.counts(96)
     assert (found.parameters, found.multiply_adds) == tuple(counted)
 
 

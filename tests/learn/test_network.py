@@ -4,8 +4,16 @@ import torch
 from torch import nn
 
 from effmed.errors import MachineError, RecipeError
-from effmed.learn.network import build_network, find_machine, load_backbone, parameter_groups, spread_channels
-from effmed.learn.scaling import VARIANTS, count
+from effmed.learn.network import (
+    build_network,
+    create_network,
+    find_machine,
+    load_backbone,
+    parameter_groups,
+    spread_channels,
+)
+from effmed.learn.scaling import VARIANTS, count, find_variant
+from effmed.learn.scaling.counting import tensors
 from tests.learn import make
 
 SIDE_PX = 64
@@ -91,6 +99,46 @@ def test_a_network_without_stochastic_depth_is_built_at_rate_zero_and_refuses_ot
         build_network(make.plan(network="densenet121", drop_path=0.1))
 
 
+def test_a_network_between_the_variants_is_built_by_the_law():
+    variant = find_variant("phi:0.7")
+    network = build_network(make.plan(variant=variant.name, network=variant.network))
+    found = [(name, tuple(tensor.shape)) for name, tensor in network.named_parameters()]
+    assert found == [tensor[:2] for tensor in tensors(variant.scaled_table, 1, channels=1, n_outputs=1)]
+
+
+def test_b1s_multipliers_build_what_timm_calls_b1():
+    with torch.device("meta"):
+        ours = create_network("tf_efficientnet_b0", n_outputs=1000, channels=3, multipliers=(1.0, 1.1))
+        theirs = timm.create_model("tf_efficientnet_b1")
+    assert [(name, t.shape) for name, t in ours.state_dict().items()] == [
+        (name, t.shape) for name, t in theirs.state_dict().items()
+    ]
+    assert str(ours) == str(theirs)  # paddings, epsilons and activations as well
+
+
+@pytest.mark.parametrize("phi", ["0.3", "1.5"])
+def test_weights_of_the_nearest_variant_are_carried_over_where_they_fit(phi):
+    variant = find_variant(f"phi:{phi}")
+    given = timm.create_model(variant.architecture).state_dict()
+    given = {
+        name: torch.full_like(tensor, 7) if tensor.is_floating_point() else tensor for name, tensor in given.items()
+    }
+    network = build_network(make.plan(variant=variant.name, network=variant.network, channels=3), given)
+    sizes = {name: t.numel() for name, t in network.named_parameters() if not name.startswith("classifier")}
+    taken = [name for name, t in network.named_parameters() if name in sizes and bool((t == 7).all())]
+    assert sum(sizes[name] for name in taken) / sum(sizes.values()) == pytest.approx(variant.carried_fraction)
+    assert 0 < len(taken) < len(sizes)
+
+
+def test_weights_of_another_variant_than_planned_are_refused():
+    variant = find_variant("phi:1")  # has the shapes of B2
+    with pytest.raises(RecipeError, match=r"0\.4% of the parameters can be carried over, not 100\.0% as planned"):
+        build_network(
+            make.plan(variant=variant.name, network=variant.network),
+            timm.create_model("tf_efficientnet_b0").state_dict(),
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=list(VARIANTS))
 def test_every_variant_goes_forward_and_backward_at_reduced_resolution(variant):
@@ -106,8 +154,4 @@ def test_every_variant_goes_forward_and_backward_at_reduced_resolution(variant):
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
     assert float(gradients["classifier.weight"].abs().max()) > 0
     n_trained = sum(gradient.numel() for gradient in gradients.values())
-    assert n_trained == count(scaled(variant), SIDE_PX, channels=1, n_outputs=1).parameters
-
-
-def scaled(variant):
-    return variant.table.scaled(width=variant.width, depth=variant.depth)
+    assert n_trained == count(variant.scaled_table, SIDE_PX, channels=1, n_outputs=1).parameters

@@ -148,3 +148,24 @@ def test_a_window_that_is_none_is_refused_by_the_plan():
 def test_decoding_smaller_is_kept_in_the_plan_where_it_is_asked_for():
     assert planned(recipe={"data": {"reduced_decode": True}}).preprocessing.reduced_decode
     assert not planned().preprocessing.reduced_decode
+
+
+def test_a_network_between_the_variants_tells_its_side_and_what_it_starts_from():
+    plan = planned("phi:2.5")
+    assert plan.preprocessing.width == 320
+    assert "φ = 2.5, to the nearest multiple of 8 px" in plan.reasons["model.image_size"]
+    assert "1.5% of the network's parameters are carried over" in plan.reasons["weights"]
+    assert plan.reasons["model.dropout"] == "published for tf_efficientnet_b3"
+
+
+@pytest.mark.parametrize(("variant", "is_fine_tuned"), [("phi:2.5", False), ("phi:3.5", True), ("b3", True)])
+def test_a_network_that_takes_little_over_learns_as_from_scratch(variant, is_fine_tuned):
+    plan = planned(variant)
+    assert plan.is_fine_tuned == is_fine_tuned
+    assert plan.learning_rate == (2e-4 if is_fine_tuned else 1e-3)
+
+
+def test_nothing_is_fine_tuned_without_weights():
+    none = NativeInput("none", "", (0.5,) * 3, (0.5,) * 3)
+    assert not planned("phi:3.5", native=none).is_fine_tuned
+    assert not planned("b3", native=none).is_fine_tuned

@@ -1,7 +1,8 @@
-"""Parameters and multiply-adds of a network, counted from its stage table alone."""
+"""Tensors, parameters and multiply-adds of a network, from its stage table alone."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 STEM_KERNEL, STEM_STRIDE = 3, 2
 N_CLASSES = 1000  # ImageNet's, with which papers count
 RGB = 3
+HEAD = "classifier."
 
 
 class Counts(NamedTuple):
@@ -27,6 +29,20 @@ class Counts(NamedTuple):
     multiply_adds: int
 
 
+class Tensor(NamedTuple):
+    """A tensor that training changes.
+
+    Attributes:
+        name: timm's.
+        shape: Of a convolution: channels out, channels in of each group, height, width.
+        uses: How often an image is multiplied with each number; 0 for biases and norms.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    uses: int
+
+
 def count(table: StageTable, side_px: int, *, channels: int = RGB, n_outputs: int = N_CLASSES) -> Counts:
     """Count a network from its stage table.
 
@@ -36,8 +52,37 @@ def count(table: StageTable, side_px: int, *, channels: int = RGB, n_outputs: in
         channels: Of the input.
         n_outputs: Of the linear layer at the end.
     """
-    parts = list(_parts(table, side_px, channels, n_outputs))
-    return Counts(sum(part.parameters for part in parts), sum(part.multiply_adds for part in parts))
+    found = list(tensors(table, side_px, channels=channels, n_outputs=n_outputs))
+    sizes = [math.prod(tensor.shape) for tensor in found]
+    return Counts(sum(sizes), sum(size * tensor.uses for size, tensor in zip(sizes, found, strict=True)))
+
+
+def carried_fraction(table: StageTable, giver: StageTable) -> float:
+    """Return the share of a network's parameters, head left out, that another one has under the same name and shape.
+
+    Args:
+        table: Of the network that takes weights; scaled already.
+        giver: Of the network whose weights are there; scaled already.
+    """
+    given = {tensor.name: tensor.shape for tensor in tensors(giver, 1)}
+    sizes = {tensor: math.prod(tensor.shape) for tensor in tensors(table, 1) if not tensor.name.startswith(HEAD)}
+    return sum(size for tensor, size in sizes.items() if given.get(tensor.name) == tensor.shape) / sum(sizes.values())
+
+
+def tensors(table: StageTable, side_px: int, *, channels: int = RGB, n_outputs: int = N_CLASSES) -> Iterator[Tensor]:
+    """Name the tensors of a network as timm does, in its order; arguments as those of ``count``."""
+    side = strided(side_px, STEM_STRIDE)
+    yield from _convolution("conv_stem", "bn1", (table.stem, channels, STEM_KERNEL), side)
+    channels = table.stem
+    for index, stage in enumerate(table.stages):
+        for layer in range(stage.layers):
+            before, side = side, strided(side, stage.stride if layer == 0 else 1)
+            for tensor in _layer(stage, channels, before, side):
+                yield tensor._replace(name=f"blocks.{index}.{layer}.{tensor.name}")
+            channels = stage.channels
+    yield from _convolution("conv_head", "bn2", (table.head, channels, 1), side)
+    yield Tensor(f"{HEAD}weight", (n_outputs, table.head), 1)
+    yield Tensor(f"{HEAD}bias", (n_outputs,), 0)
 
 
 def strided(side_px: int, stride: int) -> int:
@@ -45,38 +90,38 @@ def strided(side_px: int, stride: int) -> int:
     return -(-side_px // stride)
 
 
-def _parts(table: StageTable, side_px: int, channels: int, n_outputs: int) -> Iterator[Counts]:
-    side = strided(side_px, STEM_STRIDE)
-    yield _convolution(channels, table.stem, side, kernel=STEM_KERNEL)
-    channels = table.stem
-    for stage in table.stages:
-        for layer in range(stage.layers):
-            before, side = side, strided(side, stage.stride if layer == 0 else 1)
-            yield from _layer(stage, channels, before, side)
-            channels = stage.channels
-    yield _convolution(channels, table.head, side)
-    yield Counts(table.head * n_outputs + n_outputs, table.head * n_outputs)
-
-
-def _layer(stage: Stage, channels: int, before: int, after: int) -> Iterator[Counts]:
-    """The convolutions of one layer; ``before`` and ``after`` are the sides of what comes in and goes out."""
-    inside = channels * stage.expansion
+def _layer(stage: Stage, channels: int, before: int, after: int) -> Iterator[Tensor]:
+    """The tensors of one layer; ``before`` and ``after`` are the sides of what comes in and goes out."""
+    inside, kernel = channels * stage.expansion, stage.kernel
+    squeezed = round(channels * stage.squeeze)
     if stage.operator == "Conv":
-        yield _convolution(channels, stage.channels, after, kernel=stage.kernel)
-        return
-    if stage.operator == "Fused-MBConv":
-        yield _convolution(channels, inside, after, kernel=stage.kernel)
+        yield from _convolution("conv", "bn1", (stage.channels, channels, kernel), after)
+    elif stage.operator == "DepthwiseSeparable":
+        yield from _convolution("conv_dw", "bn1", (inside, 1, kernel), after)
+        yield from _squeeze(inside, squeezed)
+        yield from _convolution("conv_pw", "bn2", (stage.channels, inside, 1), after)
+    elif stage.operator == "MBConv":
+        yield from _convolution("conv_pw", "bn1", (inside, channels, 1), before)
+        yield from _convolution("conv_dw", "bn2", (inside, 1, kernel), after)
+        yield from _squeeze(inside, squeezed)
+        yield from _convolution("conv_pwl", "bn3", (stage.channels, inside, 1), after)
     else:
-        if stage.operator == "MBConv":
-            yield _convolution(channels, inside, before)
-        yield _convolution(inside, inside, after, kernel=stage.kernel, groups=inside)
-    if stage.squeeze:
-        squeezed = round(channels * stage.squeeze)
-        yield Counts(2 * inside * squeezed + squeezed + inside, 2 * inside * squeezed)
-    yield _convolution(inside, stage.channels, after)
+        yield from _convolution("conv_exp", "bn1", (inside, channels, kernel), after)
+        yield from _convolution("conv_pwl", "bn2", (stage.channels, inside, 1), after)
 
 
-def _convolution(before: int, after: int, side: int, *, kernel: int = 1, groups: int = 1) -> Counts:
-    """A convolution without biases and its norm, which has a factor and a bias per channel."""
-    weights = kernel**2 * before // groups * after
-    return Counts(weights + 2 * after, weights * side**2)
+def _convolution(name: str, norm: str, sizes: tuple[int, int, int], side: int) -> Iterator[Tensor]:
+    """A convolution without biases, (out, in of each group, side of the kernel), and its norm."""
+    channels, incoming, kernel = sizes
+    yield Tensor(f"{name}.weight", (channels, incoming, kernel, kernel), side**2)
+    yield Tensor(f"{norm}.weight", (channels,), 0)
+    yield Tensor(f"{norm}.bias", (channels,), 0)
+
+
+def _squeeze(channels: int, squeezed: int) -> Iterator[Tensor]:
+    """Two 1 x 1 convolutions with biases on the mean over the image; nothing where nothing is squeezed."""
+    if squeezed:
+        yield Tensor("se.conv_reduce.weight", (squeezed, channels, 1, 1), 1)
+        yield Tensor("se.conv_reduce.bias", (squeezed,), 0)
+        yield Tensor("se.conv_expand.weight", (channels, squeezed, 1, 1), 1)
+        yield Tensor("se.conv_expand.bias", (channels,), 0)

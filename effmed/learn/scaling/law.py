@@ -7,6 +7,7 @@ import math
 # Tan and Le, EfficientNet (ICML 2019), section 3.3: the grid search on B0 under alpha * beta^2 * gamma^2 ~ 2.
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 BASE_RESOLUTION_PX = 224
+RESOLUTION_DIVISOR_PX = 8  # as B0, B1, B5 to B8; 32 would leave steps of 14 % between sides
 CHANNEL_DIVISOR = 8  # `depth_divisor` of the reference code
 KEPT_FRACTION = (
     0.9  # `round_filters` of the reference code: "make sure that round down does not go down by more than 10%"
@@ -26,6 +27,11 @@ def compound_scaling(phi: float) -> tuple[float, float, float]:
         Tan and Le, EfficientNet (ICML 2019), equation 3. The published variants round these.
     """
     return ALPHA**phi, BETA**phi, GAMMA**phi
+
+
+def round_resolution(phi: float) -> int:
+    """Return the side of the square input for a compound coefficient, to the nearest multiple of eight pixels."""
+    return round(BASE_RESOLUTION_PX * compound_scaling(phi)[2] / RESOLUTION_DIVISOR_PX) * RESOLUTION_DIVISOR_PX
 
 
 def round_channels(channels: int, width: float, *, kept_fraction: float = KEPT_FRACTION) -> int:

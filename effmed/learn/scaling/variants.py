@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from effmed.errors import RecipeError
 from effmed.learn.scaling import stages
-from effmed.learn.scaling.counting import Counts, count
-from effmed.learn.scaling.law import BASE_RESOLUTION_PX
+from effmed.learn.scaling.counting import Counts, carried_fraction, count
+from effmed.learn.scaling.law import BASE_RESOLUTION_PX, compound_scaling, round_resolution
 from effmed.learn.scaling.stages import StageTable
 from effmed.recipe import nearest
 
-TIMM_PREFIX = "timm:"
+TIMM_PREFIX, PHI_PREFIX = "timm:", "phi:"
+PHI_MAX = 7.0  # B8; the largest published network that has a φ
 PUBLISHED_DROP_PATH = 0.2  # `survival_prob` and `drop_connect_rate` of all three reference codes, at the last layer
 
 _V1 = "Tan and Le 2019, table 2 and the reference code's coefficients"
@@ -39,6 +40,8 @@ class Variant:
         drop_path: Published rate of stochastic depth at the last layer.
         table: Stage table of the base network, which the multipliers apply to; None for a network of timm.
         source: Where the numbers come from.
+        carried_fraction: Share of the parameters, head left out, that ``network``'s weights have under the same name
+            and shape; below 1 for a network between the variants only.
     """
 
     name: str
@@ -53,11 +56,22 @@ class Variant:
     drop_path: float
     table: StageTable | None
     source: str
+    carried_fraction: float = 1.0
 
     @property
     def architecture(self) -> str:
         """The name of the architecture in timm, without the weights' tag."""
         return self.network.partition(".")[0]
+
+    @property
+    def multipliers(self) -> tuple[float, float] | None:
+        """Width and depth of a network between the variants, which ``architecture`` does not tell; else None."""
+        return (self.width, self.depth) if self.name.startswith(PHI_PREFIX) else None
+
+    @property
+    def scaled_table(self) -> StageTable | None:
+        """The stage table of the network; None for a network of timm."""
+        return None if self.table is None else self.table.scaled(width=self.width, depth=self.depth)
 
     def counts(self, side_px: int) -> Counts | None:
         """Count parameters and multiply-adds with 1,000 classes by the law alone; None for a network of timm.
@@ -65,9 +79,8 @@ class Variant:
         Args:
             side_px: Side of the square input with three channels.
         """
-        if self.table is None:
-            return None
-        return count(self.table.scaled(width=self.width, depth=self.depth), side_px)
+        table = self.scaled_table
+        return None if table is None else count(table, side_px)
 
 
 def _v1(name: str, tag: str, phi: float | None, *numbers: float, source: str = _V1) -> Variant:
@@ -135,15 +148,46 @@ VARIANTS: dict[str, Variant] = {
 
 
 def find_variant(name: str) -> Variant:
-    """Return the variant called ``name``; ``timm:NAME`` stands for any network of timm, at B0's resolution.
+    """Return the variant called ``name``.
+
+    Args:
+        name: That of a variant; ``timm:NAME`` stands for any network of timm, at B0's resolution; ``phi:NUMBER`` for
+            the network that the law gives for a compound coefficient.
 
     Raises:
         RecipeError: There is none; the nearest name is offered.
     """
     if name in VARIANTS:
         return VARIANTS[name]
+    if name.startswith(PHI_PREFIX):
+        return _between(name)
     if name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX):
         network, px = name.removeprefix(TIMM_PREFIX), BASE_RESOLUTION_PX
         return Variant(name, network, None, 1.0, 1.0, px, px, px, 0.0, 0.0, None, "timm")
     problem = f"unknown variant {name!r}; {nearest(name, list(VARIANTS))}"
     raise RecipeError(problem, hint="'effmed variants' lists all of them")
+
+
+def _between(name: str) -> Variant:
+    """A network between B0 and B8 by the law alone; it takes what fits of the variant that has most of it."""
+    number = name.removeprefix(PHI_PREFIX)
+    try:
+        phi = float(number)
+    except ValueError as error:
+        raise RecipeError(f"φ = {number!r} is not a number", hint="--phi 2.5") from error
+    if not 0 <= phi <= PHI_MAX:
+        problem = f"φ = {number} is not within 0 and {PHI_MAX:g}"
+        raise RecipeError(problem, hint="'effmed variants' lists φ of the published networks")
+    depth, width, _ = compound_scaling(phi)
+    table = stages.B0.scaled(width=width, depth=depth)
+    givers = {giver.name: giver for giver in VARIANTS.values() if giver.table is stages.B0 and giver.phi is not None}
+    shares = {name: carried_fraction(table, giver.scaled_table or table) for name, giver in givers.items()}
+    nearest_name = max(shares, key=lambda giver: shares[giver])
+    giver, px, source = (
+        givers[nearest_name],
+        round_resolution(phi),
+        f"Tan and Le 2019, equation 3; starts from {nearest_name}",
+    )
+    drop_path = PUBLISHED_DROP_PATH
+    made = Variant(name, giver.network, phi, width, depth, px, px, px, giver.dropout, drop_path, stages.B0, source)
+    return replace(made, carried_fraction=shares[nearest_name])

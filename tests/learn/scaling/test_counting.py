@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 from effmed.learn.scaling import VARIANTS, find_variant, stages
-from effmed.learn.scaling.counting import count, strided
+from effmed.learn.scaling.counting import carried_fraction, count, strided, tensors
 
 # Parameters (10^6) and multiply-adds (10^9) with half a unit of their last digit. B0 to B7: Tan and Le 2019, table 2.
 # L2: Xie et al. 2020. V2: the tables in google/automl, efficientnetv2/README.md, which tell what the released networks
@@ -67,7 +69,7 @@ def test_the_paper_of_v2_is_within_six_percent_at_the_side_of_its_tests(name, gm
 
 
 def built(name):
-    """timm's network without memory for its weights, and the multiply-adds that it makes of an empty image."""
+    """timm's tensors without memory for them, and the multiply-adds that the network makes of an empty image."""
     variant = find_variant(name)
     macs = []
 
@@ -81,12 +83,23 @@ def built(name):
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 module.register_forward_hook(note)
         network(torch.zeros(1, 3, variant.test_px, variant.test_px))
-    return sum(parameter.numel() for parameter in network.parameters()), sum(macs)
+    return [(key, tuple(parameter.shape)) for key, parameter in network.named_parameters()], sum(macs)
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_counts_are_exactly_those_of_the_network_that_timm_builds(name):
-    assert tuple(counts(name)) == built(name)
+def test_tensors_and_counts_are_exactly_those_of_the_network_that_timm_builds(name):
+    wanted, macs = built(name)
+    assert [tensor[:2] for tensor in tensors(VARIANTS[name].scaled_table, 1)] == wanted
+    assert counts(name) == (sum(math.prod(shape) for _, shape in wanted), macs)
+
+
+def test_everything_fits_between_equal_networks_and_what_grew_does_not():
+    assert carried_fraction(stages.B0, stages.B0) == 1.0
+    wider = stages.B0.scaled(width=1.4, depth=1.0)
+    deeper = stages.B0.scaled(width=1.0, depth=1.1)
+    assert carried_fraction(wider, stages.B0) < 0.01
+    assert carried_fraction(stages.B0, deeper) == 1.0
+    assert 0.5 < carried_fraction(deeper, stages.B0) < 1.0
 
 
 def test_channels_and_outputs_change_the_first_and_the_last_layer_only():

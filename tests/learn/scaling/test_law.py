@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.layers import make_divisible
 
-from effmed.learn.scaling.law import ALPHA, BETA, GAMMA, compound_scaling, round_channels, round_layers
+from effmed.learn.scaling.law import (
+    ALPHA,
+    BETA,
+    GAMMA,
+    compound_scaling,
+    round_channels,
+    round_layers,
+    round_resolution,
+)
 
 
 def test_each_step_of_phi_doubles_the_work_about():
@@ -50,3 +58,10 @@ def test_channels_are_multiples_of_eight_and_at_least_nine_tenths(channels, widt
 @pytest.mark.parametrize(("layers", "depth", "rounded"), [(1, 1.0, 1), (1, 1.1, 2), (3, 1.4, 5), (4, 3.1, 13)])
 def test_layers_are_rounded_up(layers, depth, rounded):
     assert round_layers(layers, depth) == rounded
+
+
+def test_the_side_is_the_laws_to_the_nearest_multiple_of_eight():
+    assert [round_resolution(phi) for phi in (0.0, 1.0, 2.5, 3.0)] == [224, 256, 320, 344]
+    for step in range(71):
+        wanted = 224 * compound_scaling(step / 10)[2]
+        assert abs(round_resolution(step / 10) - wanted) <= 4

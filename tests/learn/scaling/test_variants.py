@@ -64,3 +64,31 @@ def test_any_network_of_timm_can_be_named():
     assert (variant.architecture, variant.resolution_px) == ("test_efficientnet", 224)
     with pytest.raises(RecipeError):
         find_variant("timm:")
+
+
+def test_a_network_between_the_variants_follows_the_law():
+    variant = find_variant("phi:2.5")
+    assert (variant.depth, variant.width) == pytest.approx((1.2**2.5, 1.1**2.5))
+    assert (variant.resolution_px, variant.phi) == (320, 2.5)
+    assert variant.multipliers == (variant.width, variant.depth)
+    below, above = (VARIANTS[name].counts(320).parameters for name in ("b3", "b4"))
+    assert below < variant.counts(320).parameters < above
+
+
+def test_a_network_between_starts_from_the_variant_that_has_most_of_its_tensors():
+    shares = {phi: find_variant(f"phi:{phi}") for phi in ("0", "1", "2", "2.5", "3.5")}
+    assert {phi: item.architecture[-2:] for phi, item in shares.items()} == {
+        "0": "b0", "1": "b2", "2": "b3", "2.5": "b3", "3.5": "b4",
+    }  # fmt: skip
+    fractions = [item.carried_fraction for item in shares.values()]
+    assert fractions == pytest.approx([1.0, 1.0, 0.944, 0.015, 0.954], abs=0.001)
+
+
+def test_the_published_variants_carry_everything_over_and_have_no_multipliers_of_their_own():
+    assert {(item.carried_fraction, item.multipliers) for item in VARIANTS.values()} == {(1.0, None)}
+
+
+@pytest.mark.parametrize("number", ["-0.1", "7.1", "nan", "inf", "two", ""])
+def test_a_phi_outside_of_the_family_is_refused(number):
+    with pytest.raises(RecipeError, match="φ = "):
+        find_variant(f"phi:{number}")
