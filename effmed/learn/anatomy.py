@@ -138,7 +138,7 @@ def read_anatomy(variant: Variant, image_size: int | None = None) -> Anatomy:
     stages = tuple(_read_stage(network, part, passes) for part in _parts(network))
     return Anatomy(
         variant=variant.name,
-        network=variant.architecture if multipliers is None else "b0 x width {:.4g}, depth {:.4g}".format(*multipliers),
+        network=variant.architecture if multipliers is None else variant.built,
         image_size=side,
         channels=RGB,
         n_outputs=N_CLASSES,

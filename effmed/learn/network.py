@@ -125,8 +125,6 @@ def create_network(
     Raises:
         RecipeError: timm knows no such network, or it has no stochastic depth to set a rate of.
     """
-    if not timm.is_model(architecture):
-        raise RecipeError(f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants")
     settings: dict[str, Any] = {"num_classes": n_outputs, "in_chans": channels, "drop_rate": dropout}
     if drop_path > 0:  # many networks do not know the word
         settings["drop_path_rate"] = drop_path
@@ -135,6 +133,8 @@ def create_network(
         scaling = {"channel_multiplier": width, "depth_multiplier": depth}
         network: nn.Module = _gen_efficientnet(BASE, **scaling, **AS_IN_TENSORFLOW, **settings)  # type: ignore[no-untyped-call]
         return network
+    if not timm.is_model(architecture):
+        raise RecipeError(f"timm knows no network {architecture!r}", hint="'effmed variants' lists the variants")
     try:
         made: nn.Module = timm.create_model(architecture, pretrained=False, **settings)
     except TypeError as error:

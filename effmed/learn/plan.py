@@ -174,7 +174,7 @@ def make_plan(
         task="binary" if len(classes) == 2 else "multiclass",
         classes=classes,
         variant=variant.name,
-        network=variant.network,
+        network=variant.built,
         weights=native.origin,
         weights_licence=native.licence,
         preprocessing=preprocessing,

@@ -101,7 +101,7 @@ def test_a_network_without_stochastic_depth_is_built_at_rate_zero_and_refuses_ot
 
 def test_a_network_between_the_variants_is_built_by_the_law():
     variant = find_variant("phi:0.7")
-    network = build_network(make.plan(variant=variant.name, network=variant.network))
+    network = build_network(make.plan(variant=variant.name, network=variant.built))
     found = [(name, tuple(tensor.shape)) for name, tensor in network.named_parameters()]
     assert found == [tensor[:2] for tensor in tensors(variant.scaled_table, 1, channels=1, n_outputs=1)]
 
@@ -123,7 +123,7 @@ def test_weights_of_the_nearest_variant_are_carried_over_where_they_fit(phi):
     given = {
         name: torch.full_like(tensor, 7) if tensor.is_floating_point() else tensor for name, tensor in given.items()
     }
-    network = build_network(make.plan(variant=variant.name, network=variant.network, channels=3), given)
+    network = build_network(make.plan(variant=variant.name, network=variant.built, channels=3), given)
     sizes = {name: t.numel() for name, t in network.named_parameters() if not name.startswith("classifier")}
     taken = [name for name, t in network.named_parameters() if name in sizes and bool((t == 7).all())]
     assert sum(sizes[name] for name in taken) / sum(sizes.values()) == pytest.approx(variant.carried_fraction)
@@ -134,7 +134,7 @@ def test_weights_of_another_variant_than_planned_are_refused():
     variant = find_variant("phi:1")  # has the shapes of B2
     with pytest.raises(RecipeError, match=r"0\.4% of the parameters can be carried over, not 100\.0% as planned"):
         build_network(
-            make.plan(variant=variant.name, network=variant.network),
+            make.plan(variant=variant.name, network=variant.built),
             timm.create_model("tf_efficientnet_b0").state_dict(),
         )
 

@@ -153,6 +153,7 @@ def test_decoding_smaller_is_kept_in_the_plan_where_it_is_asked_for():
 def test_a_network_between_the_variants_tells_its_side_and_what_it_starts_from():
     plan = planned("phi:2.5")
     assert plan.preprocessing.width == 320
+    assert plan.network == "tf_efficientnet_b0 x width 1.2691, depth 1.5774"
     assert "φ = 2.5, to the nearest multiple of 8 px" in plan.reasons["model.image_size"]
     assert "1.5% of the network's parameters are carried over" in plan.reasons["weights"]
     assert plan.reasons["model.dropout"] == "published for tf_efficientnet_b3"

@@ -69,6 +69,13 @@ class Variant:
         return (self.width, self.depth) if self.name.startswith(PHI_PREFIX) else None
 
     @property
+    def built(self) -> str:
+        """The network in words: timm's name with the tag of its weights, or B0's with the multipliers of the law."""
+        if self.multipliers is None:
+            return self.network
+        return f"tf_efficientnet_b0 x width {self.width:.4f}, depth {self.depth:.4f}"
+
+    @property
     def scaled_table(self) -> StageTable | None:
         """The stage table of the network; None for a network of timm."""
         return None if self.table is None else self.table.scaled(width=self.width, depth=self.depth)
