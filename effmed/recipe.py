@@ -135,7 +135,8 @@ class ModelSettings(Section):
     """Which network, from which weights, at which resolution."""
 
     weights: str = "auto"
-    """'auto' (installed package, else hub), 'none' (from scratch) or a safetensors file."""
+    """'auto' (effmed's choice: $EFFMED_WEIGHTS, installed package, cache, hub), 'none' (from scratch), a set that
+    'effmed weights list' names, a file (.safetensors, .pth), or an earlier run or bundle."""
     image_size: ImageSize | Auto = "auto"
     """Side of the square input in pixels; auto: the variant's own."""
     channels: Literal[1, 3] | Auto = "auto"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
 from effmed.errors import BundleError, EffmedError, MachineError, RecipeError
 
 if TYPE_CHECKING:
@@ -96,6 +98,12 @@ class Run:
     def predictions(self, split: str) -> Path:
         """The table of ``val`` or ``test`` predictions."""
         return self.folder / "predictions" / f"{split}.parquet"
+
+
+def cache_folder() -> Path:
+    """Return where effmed keeps what later commands need again: ``$EFFMED_CACHE``, or the platform's cache folder."""
+    named = os.environ.get("EFFMED_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("effmed")
 
 
 def make_run_folder(folder: Path | None, *, data: Path, variant: str) -> Run:

@@ -5,6 +5,8 @@ import socket
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = "no-hub-cache"  # what the developer's own holds must not decide a test
+os.environ.pop("EFFMED_WEIGHTS", None)
 
 import pytest
 import torch

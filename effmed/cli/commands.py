@@ -64,6 +64,10 @@ def train(
         float | None, typer.Option("--phi", help="Compound coefficient: a network between the variants.")
     ] = None,
     recipe: RecipeOption = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a set of 'weights list'."),
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<data>-<variant>-<n>.")] = None,
     settings: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --run.")] = False,
@@ -78,7 +82,10 @@ def train(
         return
     if data is None:
         raise RecipeError("--data is missing", hint="effmed train --variant b4 --data FOLDER [--labels TABLE.csv]")
-    training = Training(_chosen_variant(variant, phi), data, labels, catalogue.find_recipe(recipe, settings or []), run)
+    wanted = catalogue.find_recipe(recipe, settings or [])
+    if weights is not None:
+        wanted = wanted.model_copy(update={"model": wanted.model.model_copy(update={"weights": weights})})
+    training = Training(_chosen_variant(variant, phi), data, labels, wanted, run)
     if not dry_run:
         _print_trained(output, workflows.train(training, output))
         return
@@ -227,6 +234,31 @@ def recipes_keys(as_json: JsonOption = False) -> None:
     Output(as_json=as_json).result(
         [dict(zip(columns, key, strict=True)) for key in keys], make_table("", columns, keys)
     )
+
+
+def weights_list(as_json: JsonOption = False) -> None:
+    """List the sets of pretrained weights, each variant's default first, and where they lie on this machine."""
+    rows = workflows.weights_list()
+    columns = ("variant", "set", "default", "training", "resolution_px", "imagenet_top1_percent", "licence", "here")
+    shown = [[{True: "yes", False: ""}.get(row[name], row[name]) for name in columns] for row in rows]
+    Output(as_json=as_json).result(rows, make_table("", columns, shown))
+
+
+def weights_fetch(
+    variant: Annotated[str, typer.Argument(help="b0 … b7, v2-s …, lite0 …; see 'effmed weights list'.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the weights and their record; others may lie there.")],
+    tag: Annotated[str, typer.Option("--set", help="Another set of the variant than its default.")] = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Bring weights into a folder; copy it to an isolated machine and name it there: EFFMED_WEIGHTS=DIR effmed train."""
+    output = Output(as_json=as_json, quiet=quiet)
+    found = workflows.weights_fetch(variant, tag, out, output)
+    human = [
+        f"{found.file}: {megabytes(found.bytes)}, licence {found.licence}, SHA-256 {found.sha256}",
+        f"use it on any machine: EFFMED_WEIGHTS={out} effmed train --variant {variant} --data FOLDER",
+    ]
+    output.result(found.model_dump(mode="json"), human)
 
 
 def cache_info(as_json: JsonOption = False) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import platformdirs
 import pyarrow as pa
 
 from effmed.errors import MachineError
@@ -18,16 +15,11 @@ from effmed.run import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 STAMP = ("image", "size", "mtime_ns")
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits never collide by chance
 TOO_YOUNG_NS = 2_000_000_000  # a file changed twice within the clock's step would look unchanged; FAT's step is 2 s
-
-
-def cache_folder() -> Path:
-    """Return ``$EFFMED_CACHE``, or the platform's cache folder."""
-    named = os.environ.get("EFFMED_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("effmed")
 
 
 def digest(texts: Sequence[str]) -> str:

@@ -201,7 +201,7 @@ A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px ima
 | | |
 |---|---|
 | network | timm `{plan.network}`, {plan.n_outputs} output(s) |
-| starting weights | {plan.weights} {f"({plan.weights_licence})" if plan.weights_licence else ""} |
+| starting weights | {plan.weights} {f"(licence {plan.weights_licence})" if plan.weights_licence else ""} |
 | patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
 | best epoch | {sheet.best_epoch} |
 | calibration | {calibration} |

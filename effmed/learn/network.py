@@ -18,7 +18,7 @@ from effmed.learn.scaling import PHI_PREFIX, find_variant
 if TYPE_CHECKING:
     from effmed.learn.plan import Plan
     from effmed.learn.scaling import Variant
-    from effmed.learn.weights import StateDict
+    from effmed.learn.weights.tensors import StateDict
 
 BASE = "tf_efficientnet_b0"
 AS_IN_TENSORFLOW = {"bn_eps": 1e-3, "pad_type": "same"}  # what timm gives its tf_ networks, whose weights these take
@@ -55,14 +55,15 @@ def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
     return "mps" if found["mps"] else "cpu"
 
 
-def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
-    """Build the planned network with a fresh head.
+def build_network(plan: Plan, weights: StateDict | None = None, *, keep_head: bool = False) -> nn.Module:
+    """Build the planned network, with a fresh head unless ``keep_head``.
 
     Args:
         plan: What was decided.
         weights: Pretrained tensors under timm's names, or None for random ones. Their head is left out; a stem of
             three channels is spread over the planned number, so that equal channels give the same outputs as RGB. A
             network between the variants takes those whose names and shapes agree, and keeps the rest random.
+        keep_head: Take the weights' head too: it was trained for the plan's task and classes.
 
     Returns:
         The network on the CPU in training mode: ``(batch, channel, height, width)`` → ``(batch, n_outputs)`` logits.
@@ -80,8 +81,10 @@ def build_network(plan: Plan, weights: StateDict | None = None) -> nn.Module:
         multipliers=None if between is None else between.multipliers,
     )
     if weights is not None:
-        load_backbone(network, weights if between is None else _carried(network, weights, between))
-    _start_head(network)
+        giver = weights if between is None else _carried(network, weights, between)
+        load_backbone(network, giver, with_head=keep_head)
+    if weights is None or not keep_head:
+        _start_head(network)
     return network
 
 
@@ -152,17 +155,18 @@ def _start_head(network: nn.Module) -> None:
             nn.init.normal_(parameter, std=HEAD_STD) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
 
-def load_backbone(network: nn.Module, weights: StateDict) -> None:
-    """Put pretrained tensors into everything but the head.
+def load_backbone(network: nn.Module, weights: StateDict, *, with_head: bool = False) -> None:
+    """Put pretrained tensors into everything but the head, or into the head too.
 
     Raises:
         RecipeError: Names or shapes differ: the weights are another network's.
     """
     own = network.state_dict()
-    taken = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    left_out = () if with_head else (HEAD,)
+    taken = {name: tensor for name, tensor in weights.items() if not name.startswith(left_out)}
     if STEM in taken and STEM in own:
         taken[STEM] = spread_channels(taken[STEM], own[STEM].shape[1])
-    expected = {name for name in own if not name.startswith(HEAD)}
+    expected = {name for name in own if not name.startswith(left_out)}
     wrong = [name for name in expected if name not in taken or taken[name].shape != own[name].shape]
     if wrong:
         problem = (

@@ -36,20 +36,39 @@ SET_BY_RECIPE = "set by the recipe"
 
 
 @dataclass(frozen=True)
+class Head:
+    """What the outputs of a network mean.
+
+    Attributes:
+        task: "binary", "multiclass" …
+        classes: In the order of the outputs.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NativeInput:
     """What the chosen weights were trained with.
 
     Attributes:
-        origin: "installed package …", "file …", "hub …" or "none".
-        licence: Licence of the weights, "" if unknown.
-        mean: Per RGB channel, subtracted from intensities in [0, 1].
-        std: Per RGB channel, what the difference is divided by.
+        origin: "installed package …", "file …", "bundle …", "hub …" or "none".
+        licence: Licence of the weights, "unknown" where nobody says; "" from scratch.
+        mean: Per channel (RGB, or an earlier bundle's own), subtracted from intensities in [0, 1].
+        std: Per channel, what the difference is divided by.
+        resolution_px: Side of the images that the weights were trained on; 0 if unknown.
+        why: Which weights these are and why these, in words.
+        head: What their head was trained for, where that may be the same as what is wanted: an earlier bundle's.
     """
 
     origin: str
     licence: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resolution_px: int = 0
+    why: str = ""
+    head: Head | None = None
 
     @property
     def is_pretrained(self) -> bool:
@@ -128,6 +147,11 @@ class Plan(BaseModel):
             return self.weights != "none"
         return self.weights != "none" and find_variant(self.variant).carried_fraction >= CARRIED_MIN
 
+    @property
+    def head(self) -> Head:
+        """What the outputs mean."""
+        return Head(self.task, self.classes)
+
 
 class _Reasons:
     """Collects a sentence per decision while the plan is made."""
@@ -161,6 +185,7 @@ def make_plan(
     """
     reasons = _Reasons()
     classes = tuple(fingerprint.train_images_per_class)
+    task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
     n_train = fingerprint.images_per_split["train"]
     image_size = reasons.choose(
         "model.image_size", recipe.model.image_size, variant.resolution_px, _size_reason(variant)
@@ -168,10 +193,10 @@ def make_plan(
     preprocessing = _plan_preprocessing(recipe, fingerprint, image_size, reasons)
     batch_size = _plan_batch(recipe, n_train, image_size, machine, reasons)
     epochs = _plan_epochs(recipe, n_train, reasons)
-    reasons.sentences["weights"] = _weights_reason(native, variant)
+    reasons.sentences["weights"] = _weights_reason(native, variant, Head(task, classes))
     reasons.sentences |= _frame_reasons(recipe.data)
     return Plan(
-        task="binary" if len(classes) == 2 else "multiclass",
+        task=task,
         classes=classes,
         variant=variant.name,
         network=variant.built,
@@ -207,12 +232,18 @@ def _size_reason(variant: Variant) -> str:
     )
 
 
-def _weights_reason(native: NativeInput, variant: Variant) -> str:
+def _weights_reason(native: NativeInput, variant: Variant, head: Head) -> str:
     if not native.is_pretrained:
         return "from scratch, as the recipe asks; normalised with mean 0.5 and standard deviation 0.5"
-    share = f", of which {variant.carried_fraction:.1%} of the network's parameters are carried over and no more fit"
-    fitting = share if variant.multipliers is not None else ""
-    return f"{native.origin}{fitting}; normalised as these weights were trained"
+    sentences = [f"{native.origin}, licence {native.licence or 'unknown'}", "normalised as these weights were trained"]
+    if native.why:
+        sentences.insert(1, native.why)
+    if variant.multipliers is not None:
+        share = f"{variant.carried_fraction:.1%} of the network's parameters are carried over and no more fit"
+        sentences.insert(1, share)
+    if native.head is not None:
+        sentences.append("head kept: the same classes" if native.head == head else "new head: other classes")
+    return "; ".join(sentences)
 
 
 def _frame_reasons(settings: DataSettings) -> dict[str, str]:

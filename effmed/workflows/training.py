@@ -44,11 +44,12 @@ from effmed.learn.loop import Epoch, TrainingState, fit, predict_logits, start_t
 from effmed.learn.network import build_network, find_machine
 from effmed.learn.plan import SET_BY_RECIPE, Plan, make_plan
 from effmed.learn.scaling import find_variant
-from effmed.learn.weights import find_native_input, read_weights
+from effmed.learn.weights.find import find_native_input, read_weights
 from effmed.recipe import make_recipe, recipe_text
 from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
+from effmed.workflows.fetching import make_listener
 from effmed.workflows.judging.tables import headline
 from effmed.workflows.scoring import make_context, make_thumbnails, tell_of_ids, with_record
 from effmed.workflows.talk import Talk, progress_of
@@ -99,6 +100,7 @@ def train(training: Training, talk: Talk) -> Trained:
     if blocking(first, training.recipe.audit):
         check_audit(first, training.recipe.audit, talk)  # before minutes of decoding
     check_writable(training.run or Path("runs"), needed_mb=RUN_SPACE_MB)
+    start = read_weights(find_variant(training.variant), training.recipe.model.weights, make_listener(talk))
     decoded, fingerprint, decided, cache = _decoded(training, divided, talk)
     findings = audit_manifest(decoded, cache.signatures)
     check_audit(findings, training.recipe.audit, talk)
@@ -110,7 +112,7 @@ def train(training: Training, talk: Talk) -> Trained:
     with _resumable(run, talk):
         _write_start(job, training, findings)
         torch.manual_seed(decided.seed)
-        network = build_network(decided, read_weights(find_variant(training.variant), training.recipe.model.weights))
+        network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
         state = start_training(network, decided)
         return _finish(job, state, _fit(job, state, {}, talk), talk)
 

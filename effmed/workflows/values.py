@@ -40,6 +40,22 @@ class CacheFacts(Result):
     kept: list[dict[str, Any]]
 
 
+class Fetched(Result):
+    """The weights that ``weights fetch`` left in a folder, with the record beside them."""
+
+    file: str
+    record: str
+    variant: str
+    network: str
+    tag: str
+    source: str
+    revision: str
+    licence: str
+    sha256: str
+    bytes: int
+    resolution_px: int
+
+
 class Trained(Result):
     """What ``train`` left, or planned to leave."""
 

@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from effmed.data.pixels import Preprocessing
+from effmed.evaluate.calibrators import Calibrator
+from effmed.learn.bundle import BundleSheet, weights_digest, write_bundle
 from effmed.learn.loader import Images
+from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.recipe import AugmentSettings, DecisionSettings
 
@@ -57,6 +60,28 @@ def plan(**changes):
         "reasons": {},
     }
     return Plan(**(values | changes))
+
+
+def bundle(folder, made):
+    """Write the bundle of a plan whose network was not trained; returns its folder."""
+    network = build_network(made)
+    uncalibrated = {"maps": (), "prior_shift": (0.0,) * made.n_outputs, "fitted_on": "", "prevalence": (), "reason": ""}
+    sheet = BundleSheet(
+        plan=made.model_dump(mode="json"),
+        classes=made.classes,
+        preprocessing=made.preprocessing,
+        calibrator=Calibrator(method="none", n=0, n_events=0, **uncalibrated),
+        operating_points=(),
+        sets=None,
+        referral=None,
+        fingerprint_digest="0" * 64,
+        weights_sha256=weights_digest(network),
+        best_epoch=1,
+        n_patients={"train": 24, "val": 12, "test": 12},
+    )
+    folder.mkdir(parents=True)
+    write_bundle(folder, sheet, network, "# a bundle")
+    return folder
 
 
 def images(n=24, *, seed=0, n_classes=2, separable=True):

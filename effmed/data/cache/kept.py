@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from effmed.data.cache.opened import IMAGES, SPEC
 from effmed.data.cache.shards import INDEX
-from effmed.data.remembered import cache_folder
-from effmed.run import machine_error
+from effmed.run import cache_folder, machine_error
 
 if TYPE_CHECKING:
     from pathlib import Path

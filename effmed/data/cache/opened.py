@@ -27,9 +27,9 @@ from effmed.data.contents import UNKNOWN, Contents, recall_contents, remember_co
 from effmed.data.decode import read_preprocessed
 from effmed.data.pixels.signature import THUMBNAIL_SIDE, Signatures
 from effmed.data.records import PROVENANCE
-from effmed.data.remembered import cache_folder, digest
+from effmed.data.remembered import digest
 from effmed.errors import DataError, MachineError
-from effmed.run import machine_error, write_json
+from effmed.run import cache_folder, machine_error, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,9 +16,10 @@ import pandas as pd
 from effmed.data.pixels import Header, plain_header, read_header, sniff
 from effmed.data.processes import Job, n_cores, work_through
 from effmed.data.records import Unreadable
-from effmed.data.remembered import STAMP, cache_folder, digest, recall, remember
+from effmed.data.remembered import STAMP, digest, recall, remember
 from effmed.data.scan.walk import claimed_suffix, walk
 from effmed.errors import DataError
+from effmed.run import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,9 +13,9 @@ from effmed.data import decode as decoding
 from effmed.data.cache import open_cache, opened
 from effmed.data.pixels import Preprocessing, read_image
 from effmed.data.pixels.signature import make_signature
-from effmed.data.remembered import cache_folder
 from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import DataError, MachineError
+from effmed.run import cache_folder
 from tests import make
 from tests.data.pixels import make as make_pixels
 
