@@ -135,7 +135,7 @@ class ModelSettings(Section):
     """Which network, from which weights, at which resolution."""
 
     weights: str = "auto"
-    """'auto' (effmed's choice: $EFFMED_WEIGHTS, installed package, cache, hub), 'none' (from scratch), a set that
+    """'auto' (effmed's choice: $EFFMED_WEIGHTS, installed package, cache, hub), 'none' (from scratch), a tag that
     'effmed weights list' names, a file (.safetensors, .pth), or an earlier run or bundle."""
     image_size: ImageSize | Auto = "auto"
     """Side of the square input in pixels; auto: the variant's own."""

@@ -444,3 +444,27 @@ def test_a_bundle_without_its_run_has_no_val_to_choose_on(tiny_run, xrays, tmp_p
     recipe = find_recipe(None, ["decision.rule=youden", "data.patient_pattern=(p[0-9]+)_"])
     with pytest.raises(BundleError, match="chosen on val"):
         workflows.evaluate(alone, recipe, data=xrays, labels=None)
+
+
+def test_a_training_starts_from_an_earlier_run(tiny_run, xrays, tmp_path):
+    again = Run(tmp_path / "again")
+    start = (f"model.weights={tiny_run.folder}", "train.epochs=1", "train.learning_rate=1e-9")
+    workflows.train(training(xrays, again.folder, *start))
+    plan = json.loads(again.plan.read_text())
+    assert plan["weights"] == f"bundle {tiny_run.folder.name}"
+    assert plan["reasons"]["weights"].endswith("head kept: the same classes")
+    first, second = (read_bundle(run.bundle).network.state_dict() for run in (tiny_run, again))
+    assert all(float((first[name] - second[name]).abs().max()) < 1e-6 for name in first if name.endswith("weight"))
+    assert str(tmp_path) not in (again.bundle / "bundle.json").read_text()
+
+
+def test_a_training_with_other_classes_takes_the_backbone_and_a_new_head(tiny_run, tmp_path):
+    for k, name in enumerate(["a", "b", "c"] * 6):
+        picture(tmp_path / "data" / name / f"p{k}_0.png", sick=k % 2 == 0, seed=k)
+    run = Run(tmp_path / "run")
+    start = (f"model.weights={tiny_run.bundle}", "train.epochs=1", "train.learning_rate=1e-9")
+    workflows.train(training(tmp_path / "data", run.folder, *start))
+    first, second = (read_bundle(each.bundle).network.state_dict() for each in (tiny_run, run))
+    assert float((first["conv_stem.weight"] - second["conv_stem.weight"]).abs().max()) < 1e-6
+    assert second["classifier.weight"].shape[0] == 3
+    assert json.loads(run.plan.read_text())["reasons"]["weights"].endswith("new head: other classes")

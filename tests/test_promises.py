@@ -106,6 +106,7 @@ def test_every_module_has_its_tests():
         ["variants"],
         ["variants", "--json"],
         ["variants", "show", "--help"],
+        ["weights", "list"],
     ],
 )
 def test_light_commands_import_nothing_heavy(arguments):

@@ -66,7 +66,7 @@ def train(
     recipe: RecipeOption = None,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a set of 'weights list'."),
+        typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a tag of 'weights list'."),
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<data>-<variant>-<n>.")] = None,
     settings: SetOption = None,
@@ -239,7 +239,7 @@ def recipes_keys(as_json: JsonOption = False) -> None:
 def weights_list(as_json: JsonOption = False) -> None:
     """List the sets of pretrained weights, each variant's default first, and where they lie on this machine."""
     rows = workflows.weights_list()
-    columns = ("variant", "set", "default", "training", "resolution_px", "imagenet_top1_percent", "licence", "here")
+    columns = ("variant", "tag", "default", "training", "resolution_px", "imagenet_top1_percent", "licence", "here")
     shown = [[{True: "yes", False: ""}.get(row[name], row[name]) for name in columns] for row in rows]
     Output(as_json=as_json).result(rows, make_table("", columns, shown))
 
@@ -247,11 +247,11 @@ def weights_list(as_json: JsonOption = False) -> None:
 def weights_fetch(
     variant: Annotated[str, typer.Argument(help="b0 … b7, v2-s …, lite0 …; see 'effmed weights list'.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the weights and their record; others may lie there.")],
-    tag: Annotated[str, typer.Option("--set", help="Another set of the variant than its default.")] = "auto",
+    tag: Annotated[str, typer.Option("--tag", help="Another set of the variant's weights than its default.")] = "auto",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Bring weights into a folder; copy it to an isolated machine and name it there: EFFMED_WEIGHTS=DIR effmed train."""
+    """Bring weights into a folder that an isolated machine can use: copy it there and set EFFMED_WEIGHTS to it."""
     output = Output(as_json=as_json, quiet=quiet)
     found = workflows.weights_fetch(variant, tag, out, output)
     human = [

@@ -49,7 +49,7 @@ def weights_list() -> list[dict[str, Any]]:
     return [
         {
             "variant": each.variant,
-            "set": each.tag,
+            "tag": each.tag,
             "default": each == default_set(each.variant),
             "training": each.training,
             "resolution_px": each.resolution_px,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle  # for the name of its error: torch.load(weights_only=True) runs no code
 import re
 import struct
+import warnings
 from typing import TYPE_CHECKING
 
 import timm
@@ -110,7 +111,8 @@ def _read_safetensors(path: Path) -> StateDict:
 
 def _read_pickle(path: Path) -> StateDict:
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles that other programs wrote
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGES as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         problem = f"weights {path} cannot be read without running code: {why}"

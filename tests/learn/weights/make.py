@@ -27,81 +27,88 @@ class Ears:
         self.listener = Listener(self.said.append, lambda done, total: self.steps.append((done, total)))
 
 
+class Hub(BaseHTTPRequestHandler):
+    """Answers as huggingface.co does, a redirect that names size and digest, or as ``server.behaviour`` says."""
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def announce(self, where="/bytes"):
+        names = {"x_linked_etag": f'"{sha256(self.server.data)}"', "x_linked_size": str(len(self.server.data))}
+        self.answer(302, location=where, etag='"of the pointer"', x_repo_commit=COMMIT, **names)
+
+    def whole(self):
+        self.answer(200, self.server.data, etag=f'"{sha256(self.server.data)}"')
+
+    def half(self):
+        self.send_response(200)
+        self.send_header("content-length", str(len(self.server.data)))
+        self.end_headers()
+        self.wfile.write(self.server.data[: len(self.server.data) // 2])
+        self.wfile.flush()
+
+    def wait(self):
+        self.server.ended.wait(5)
+
+    def rename(self):
+        self.announce() if self.path.startswith("/moved") else self.answer(307, location=f"/moved{self.path}")
+
+    def do_HEAD(self):
+        self.server.asked.append((self.command, self.path))
+        behaviours = {
+            "silent": self.wait,
+            "missing": lambda: self.answer(404),
+            "loop": lambda: self.answer(307, location=self.path),
+            "renamed": self.rename,
+            "no digest": lambda: self.answer(200, etag='"abc"'),
+            "direct": self.whole,
+            "ftp": lambda: self.announce("ftp://127.0.0.1/bytes"),
+        }
+        behaviours.get(self.server.behaviour, self.announce)()
+
+    def do_GET(self):
+        self.server.asked.append((self.command, self.path))
+        behaviours = {
+            "silent file": self.wait,
+            "other bytes": lambda: self.answer(200, bytes(len(self.server.data))),
+            "cut": self.half,
+            "stalled": lambda: (self.half(), self.wait()),
+            "withdrawn": lambda: self.answer(403),
+        }
+        if self.path != "/bytes" and self.server.behaviour != "direct":
+            self.announce("ftp://127.0.0.1/bytes" if self.server.behaviour == "ftp" else "/bytes")
+        else:
+            behaviours.get(self.server.behaviour, self.whole)()
+
+
 @contextmanager
 def hub(monkeypatch, data, behaviour="good"):
     """Serve ``data`` as every repository's model.safetensors, and let effmed take this server for the hub.
 
-    Behaviours: good (as huggingface.co: a redirect that names size and digest), direct (200 at once), renamed, loop,
-    ftp, other bytes, cut, missing, no digest, silent, silent file, stalled.
+    Behaviours: good, direct (no redirect), renamed, loop, ftp, other bytes, cut, missing, withdrawn, no digest,
+    silent, silent file, stalled.
     """
-    ended = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def answer(self, status, body=b"", **headers):
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("content-length", headers.get("content_length", str(len(body))))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def do_HEAD(self):
-            asked.append((self.command, self.path))
-            if behaviour == "silent":
-                ended.wait(5)
-            elif behaviour == "missing":
-                self.answer(404)
-            elif behaviour == "loop":
-                self.answer(307, location=self.path)
-            elif behaviour == "renamed" and not self.path.startswith("/moved"):
-                self.answer(307, location=f"/moved{self.path}")
-            elif behaviour == "no digest":
-                self.answer(200, etag='"abc"')
-            elif behaviour == "direct":
-                self.answer(200, data, etag=f'"{sha256(data)}"')
-            else:
-                self.announce()
-
-        def announce(self):
-            where = "ftp://127.0.0.1/f" if behaviour == "ftp" else "/bytes"
-            names = {"x_linked_etag": f'"{sha256(data)}"', "x_linked_size": str(len(data)), "x_repo_commit": COMMIT}
-            self.answer(302, location=where, etag='"of the pointer"', **names)
-
-        def do_GET(self):
-            asked.append((self.command, self.path))
-            if self.path != "/bytes" and behaviour != "direct":
-                self.announce()
-            elif behaviour == "silent file":
-                ended.wait(5)
-            elif behaviour == "other bytes":
-                self.answer(200, bytes(len(data)))
-            elif behaviour in ("cut", "stalled"):
-                self.send_response(200)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) // 2])
-                self.wfile.flush()
-                if behaviour == "stalled":
-                    ended.wait(5)
-            else:
-                self.answer(200, data)
-
-    asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.daemon_threads = True
+    server.data, server.behaviour, server.asked, server.ended = data, behaviour, [], threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     try:
-        yield asked
+        yield server.asked
     finally:
-        ended.set()
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

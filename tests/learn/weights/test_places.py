@@ -55,7 +55,7 @@ def test_weights_that_are_nowhere_are_not_found():
 
 def test_a_folder_that_is_none_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("EFFMED_WEIGHTS", str(tmp_path / "absent"))
-    with pytest.raises(MachineError, match="EFFMED_WEIGHTS = .* is not a folder"):
+    with pytest.raises(MachineError, match=r"EFFMED_WEIGHTS = .* is not a folder"):
         weights_folder()
 
 
