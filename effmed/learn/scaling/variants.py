@@ -132,7 +132,7 @@ VARIANTS: dict[str, Variant] = {
         _v1("b5", "ns_jft_in1k", 4.0, 1.6, 2.2, 456, 0.4),
         _v1("b6", "ns_jft_in1k", 5.0, 1.8, 2.6, 528, 0.5),
         _v1("b7", "ns_jft_in1k", 6.0, 2.0, 3.1, 600, 0.5),
-        _v1("b8", "ra_in1k", 7.0, 2.2, 3.6, 672, 0.5, source=_B8),
+        _v1("b8", "ap_in1k", 7.0, 2.2, 3.6, 672, 0.5, source=_B8),
         _v1("l2", "ns_jft_in1k", None, 4.3, 5.3, 800, 0.5, source=_L2),
         # φ, width, depth, training and test resolution, dropout
         _v2_base("b0", "in1k", 0.0, 1.0, 1.0, 192, 224, 0.2),
