@@ -185,9 +185,15 @@ def weights_list() -> list[dict[str, Any]]:
 
 def weights_fetch(variant: str, tag: str, out: Path, talk: Talk | None = None) -> Fetched:
     """Bring a variant's weights and their record into a folder, for a machine without the network."""
+    from effmed.learn.scaling import find_variant
+    from effmed.learn.weights.sets import SETS, find_set
     from effmed.workflows.fetching import weights_fetch as work
 
-    return work(variant, tag, out, talk or Silence())
+    if variant in SETS:
+        return work(find_set(variant, tag), out, talk or Silence())
+    from effmed.learn.weights.find import choose_set  # asks timm, whose import takes seconds
+
+    return work(choose_set(find_variant(variant), tag), out, talk or Silence())
 
 
 def cache_info() -> CacheFacts:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effmed.learn.scaling import find_variant
-from effmed.learn.weights.find import choose_set
 from effmed.learn.weights.hub import Listener, fetch
 from effmed.learn.weights.records import record_file
 from effmed.workflows.talk import Talk, progress_of
@@ -14,12 +12,13 @@ from effmed.workflows.values import Fetched
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effmed.learn.weights.sets import WeightSet
+
 DOWNLOADING = "downloading weights, MB"
 
 
-def weights_fetch(variant: str, tag: str, out: Path, talk: Talk) -> Fetched:
+def weights_fetch(chosen: WeightSet, out: Path, talk: Talk) -> Fetched:
     """Fetch a set of weights; see ``effmed.workflows.weights_fetch``."""
-    chosen = choose_set(find_variant(variant), tag)
     record, path = fetch(chosen, out, make_listener(talk)), out / chosen.file_name
     facts = record.model_dump(exclude={"version", "mean", "std"})
     return Fetched(file=str(path), record=str(record_file(path)), tag=chosen.tag, **facts)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -66,6 +68,31 @@ def test_another_set_is_fetched_by_its_tag(monkeypatch, tmp_path):
     assert "tf_efficientnet_b4.ap_in1k.safetensors: 0.0 MB, licence Apache-2.0, SHA-256" in result.stdout
     assert f"EFFMED_WEIGHTS={tmp_path / 'w'} effmed train --variant b4" in result.stdout
     assert "downloading" in result.stderr
+
+
+def test_any_network_of_timm_is_fetched(monkeypatch, tmp_path):
+    with make.hub(monkeypatch, save({"a": torch.ones(2)})) as asked:
+        found = printed("weights", "fetch", VARIANT, "--out", str(tmp_path), "-q")
+    assert asked[0][1].startswith("/timm/test_efficientnet.r160_in1k/")
+    assert (found["licence"], found["resolution_px"]) == ("apache-2.0", 160)
+
+
+def test_an_unknown_variant_has_no_weights(tmp_path):
+    result = RUNNER.invoke(app, ["weights", "fetch", "b44", "--out", str(tmp_path / "w")])
+    assert "did you mean 'b4'" in result.exception.problem
+    assert not (tmp_path / "w").exists()
+
+
+def test_fetching_waits_for_the_network_and_not_for_libraries(tmp_path):
+    probe = (
+        "import sys\nfrom pathlib import Path\nfrom effmed import errors, workflows\n"
+        f"try: workflows.weights_fetch('b4', 'auto', Path({str(tmp_path)!r}))\n"
+        "except errors.MachineError as error: sys.stdout.write(error.problem)\n"
+        "sys.stderr.write(','.join(sorted({'torch', 'timm', 'pandas'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "HF_HUB_OFFLINE=1 forbids" in done.stdout
+    assert done.stderr == ""
 
 
 def test_weights_that_cannot_be_had_stop_the_training_before_it_decodes(tmp_path, monkeypatch):
