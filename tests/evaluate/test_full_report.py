@@ -338,6 +338,11 @@ def test_a_prevalence_that_does_not_fit_the_classes_is_refused(stated):
         make_report(make.several(), make.context(3), settings(prevalence=stated))
 
 
+def as_is():
+    """Takes probabilities as they are, calibrated where half of the images are positive."""
+    return make.identity(prevalence=(0.5, 0.5))
+
+
 def shifted(seed):
     """Calibrated predictions on val (half positive) and on images of which a tenth is positive."""
     rng = np.random.default_rng(seed)
@@ -346,7 +351,6 @@ def shifted(seed):
         truth = rng.random(4000) < share
         logits = rng.normal(np.where(truth, 1.5, -1.5), np.sqrt(3))[:, None]  # log odds of two normals, exactly
         labels = np.where(truth, "opacity", "clear")
-        as_is = lambda: make.identity(prevalence=(0.5, 0.5))  # noqa: E731
         found.append(make.binary(n=4000, logits=logits, label=labels, calibrator=as_is))
     return found
 
@@ -378,7 +382,6 @@ def test_bbse_takes_the_calibrator_of_the_report_for_val_as_well():
 def test_an_impossible_prevalence_is_refused_in_words():
     val, _ = shifted(3)
     logits = np.random.default_rng(0).normal(-2.5, 1, 300)[:, None]
-    as_is = lambda: make.identity(prevalence=(0.5, 0.5))  # noqa: E731
     test = make.binary(n=300, logits=logits, calibrator=as_is)
     with pytest.raises(DataError, match=r"bbse estimates the impossible prevalence clear 1\.\d+, opacity -0"):
         make_report(test, make.context(calibrator=as_is(), val=val), settings(prevalence_estimate="bbse"))
@@ -523,3 +526,10 @@ def test_a_threshold_that_was_stated_at_training_is_not_said_to_be_chosen():
     assert "The threshold was stated, not chosen on data; on val it has sensitivity 0.900" in page
     same = make_report(make.binary(), make.context(operating_points=(fixed,), split="val"), FAST)
     assert not any("operating point was chosen on these images" in text for text in same.data.warnings)
+
+
+def test_fewer_than_twenty_images_of_a_class_are_warned_of_whatever_the_auroc():
+    label = np.where(np.arange(120) % 10 == 0, "opacity", "clear")
+    report = make_report(make.binary(n=120, label=label), make.context(), FAST)
+    assert find(report, "auroc").value < 0.9
+    assert any("Few cases: the AUROC for 'opacity'" in text for text in report.data.warnings)

@@ -132,7 +132,7 @@ def test_table_without_labels_has_no_truth():
         decisions=Decisions(),
         failures={},
     )
-    assert not made.has_truth
+    assert len(made.labelled) == 0
     assert made.patients is None
 
 

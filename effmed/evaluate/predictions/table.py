@@ -108,11 +108,6 @@ class Predictions:
         return class_numbers(self.frame["truth"], self.classes)
 
     @property
-    def has_truth(self) -> bool:
-        """Whether the truth of any image is known."""
-        return bool(self.is_labelled.any())
-
-    @property
     def patients(self) -> NDArray[Any] | None:
         """Patient of each image, (n,) of text; None where no image has one, so that images count as independent."""
         return patients_of(self.frame)

@@ -53,7 +53,8 @@ def decision_curve(report: Report, class_name: str, number: int) -> Plot | None:
         axes.legend(loc="upper right")
 
     caption = (
-        f"Decision curve for {short(class_name)}: net benefit over threshold probabilities, with its 95 % band. The "
+        f"Decision curve for {short(class_name)}: net benefit over threshold probabilities "
+        f"from {min(curve['threshold']):g} to {max(curve['threshold']):g}, with its 95 % band. The "
         "network is worth using where its line lies above both others, at thresholds that make clinical sense."
     )
     name = "decision-curve" if is_binary(report) else f"decision-curve-{number}"
