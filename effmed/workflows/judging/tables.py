@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from effmed.recipe import DecisionSettings, Recipe
 
 LEVEL = ("level", "level_rule")
+HEEDED = {"data": LEVEL, "decision": (), "report": (), "columns": ()}
 OF_RANKING = ("bootstrap_replicates", "seed")  # settings of a report that judges no more than a ranking
 OF_LABELS = {"uncertain", "blank"}  # settings of a report about labels that do not exclude each other
 HEADLINE = (
@@ -41,7 +42,7 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
         problem = "report.thumbnails = true, but a predictions table has no pictures"
         raise RecipeError(problem, hint="evaluate the run with --data FOLDER, or leave report.thumbnails out")
     wanted = recipe.report.subgroups
-    check_heeded(recipe, {"data": LEVEL, "decision": (), "report": (), "columns": ()}, "the evaluation of a table")
+    check_heeded(recipe, HEEDED, "the evaluation of a table")
     images = read_predictions(table, recipe.columns, () if wanted == "auto" else wanted)
     level, rule = recipe.data.level, recipe.data.level_rule
     _check_report(recipe, images)
@@ -63,14 +64,13 @@ def evaluate_table(table: Path, recipe: Recipe) -> Report:
 
 def _check_report(recipe: Recipe, predictions: Predictions) -> None:
     """Refuse settings that have no meaning for the kind of table it is."""
-    heeded = {"data": LEVEL, "decision": (), "report": (), "columns": ()}
     if recipe.data.level == "image":
-        check_heeded(recipe, {**heeded, "data": LEVEL[:1]}, "a table of which every row is judged by itself")
+        check_heeded(recipe, {**HEEDED, "data": LEVEL[:1]}, "a table of which every row is judged by itself")
     if predictions.is_scored:
-        check_heeded(recipe, {**heeded, "report": OF_RANKING}, "the evaluation of scores that are no probabilities")
+        check_heeded(recipe, {**HEEDED, "report": OF_RANKING}, "the evaluation of scores that are no probabilities")
     elif not predictions.is_multilabel:
         exclusive = ReportSettings.model_fields.keys() - OF_LABELS
-        check_heeded(recipe, {**heeded, "report": exclusive}, "a table whose classes exclude each other")
+        check_heeded(recipe, {**HEEDED, "report": exclusive}, "a table whose classes exclude each other")
 
 
 def _stated_points(predictions: Predictions, settings: DecisionSettings) -> tuple[OperatingPoint, ...]:
