@@ -1,0 +1,89 @@
+"""Recipe sections about learning: the network, how it is fitted, rare classes, random changes of images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from effmed.recipe.kinds import (
+    Auto,
+    Count,
+    Fraction,
+    HalfOpenFraction,
+    ImageSize,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    UpToHalf,
+)
+
+
+class ModelSettings(Section):
+    """Which network, from which weights, at which resolution."""
+
+    weights: str = "auto"
+    """'auto' (effmed's choice: $EFFMED_WEIGHTS, installed package, cache, hub), 'none' (from scratch), a tag that
+    'effmed weights list' names, a file (.safetensors, .pth), or an earlier run or bundle."""
+    image_size: ImageSize | Auto = "auto"
+    """Side of the square input in pixels; auto: the variant's own."""
+    channels: Literal[1, 3] | Auto = "auto"
+    """Input channels; auto: 1 for grey images, 3 for colour, one per window where data.window names several."""
+    dropout: HalfOpenFraction | Auto = "auto"
+    """Dropout before the head; auto: the variant's own."""
+    drop_path: HalfOpenFraction = 0.1
+    """Stochastic depth at the last block."""
+
+
+class TrainSettings(Section):
+    """How the network is fitted."""
+
+    epochs: Count | Auto = "auto"
+    """Passes over the training images; auto: by their number."""
+    batch_size: Count | Auto = "auto"
+    """Images per step."""
+    learning_rate: Positive | Auto = "auto"
+    """Peak learning rate of AdamW."""
+    weight_decay: NotNegative = 0.02
+    """Decoupled weight decay; biases and norms have none."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps over which the learning rate rises."""
+    metric: Literal["auroc", "log_loss"] | Auto = "auto"
+    """Validation metric that chooses the epoch; auto: auroc, averaged over classes."""
+    patience: Count | Auto = "auto"
+    """Epochs without a better validation metric before stopping."""
+    seed: Seed = 0
+    """Seed of initialisation, order and augmentation."""
+    device: Literal["cpu", "cuda", "mps"] | Auto = "auto"
+    """Where the network runs."""
+    precision: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
+    """Autocast type; auto: half on CUDA, float32 elsewhere."""
+    threads: Count | Auto = "auto"
+    """CPU threads; auto: the cores this process may use."""
+
+
+class ImbalanceSettings(Section):
+    """What is done about rare classes."""
+
+    method: Literal["none", "weights"] | Auto = "auto"
+    """Class weights in the loss; their shift of the probabilities is undone exactly."""
+
+
+class AugmentSettings(Section):
+    """Random changes of training images; never applied in validation, test or prediction."""
+
+    horizontal_flip: bool = False
+    """Mirror left and right; off because laterality carries meaning."""
+    vertical_flip: bool = False
+    """Mirror top and bottom."""
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 10.0
+    """Largest rotation either way."""
+    shift_fraction: UpToHalf = 0.05
+    """Largest shift, as a share of the side."""
+    scale_fraction: UpToHalf = 0.1
+    """Largest change of size."""
+    brightness_fraction: Fraction = 0.1
+    """Largest change of brightness, as a share of the grey range."""
+    contrast_fraction: Fraction = 0.15
+    """Largest change of contrast."""
