@@ -1,0 +1,7 @@
+"""Everything decided before training, a reason for each decision (no torch)."""
+
+from effmed.learn.plan.make import make_plan
+from effmed.learn.plan.reasons import SET_BY_RECIPE
+from effmed.learn.plan.values import CARRIED_MIN, Head, Machine, NativeInput, Plan
+
+__all__ = ["CARRIED_MIN", "SET_BY_RECIPE", "Head", "Machine", "NativeInput", "Plan", "make_plan"]

@@ -1,0 +1,88 @@
+"""How the network is fitted, and on what machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effmed.learn.plan.values import CARRIED_MIN
+
+if TYPE_CHECKING:
+    from effmed.learn.plan.reasons import Reasons
+    from effmed.learn.plan.values import Machine, NativeInput
+    from effmed.learn.scaling import Variant
+    from effmed.recipe import AugmentSettings, DecisionSettings, Recipe
+
+# Sizes and rates chosen by runs on chest radiographs and ultrasound images; see docs/results.md.
+IMAGES_TO_SEE = 5000
+EPOCHS_MIN, EPOCHS_MAX = 4, 20
+BATCH_MAX = {"cpu": 32, "cuda": 64, "mps": 32}
+BATCH_MIN = 8
+STEPS_PER_EPOCH_MIN = 10
+BATCH_PIXELS = 32 * 300 * 300
+LEARNING_RATE_FINE_TUNED = 2e-4
+LEARNING_RATE_FROM_SCRATCH = 1e-3
+PATIENCE_MIN = 4
+
+
+def plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, reasons: Reasons) -> int:
+    """Return the images of a step: as the device holds, but enough steps per epoch; a power of two."""
+    by_memory = BATCH_PIXELS // image_size**2 * BATCH_MAX[machine.device] // BATCH_MAX["cpu"]
+    by_steps = n_train // STEPS_PER_EPOCH_MIN
+    limit = max(BATCH_MIN, min(by_memory, by_steps, BATCH_MAX[machine.device]))
+    size = 1 << (limit.bit_length() - 1)  # the power of two at or below
+    why = f"{n_train} training images in at least {STEPS_PER_EPOCH_MIN} steps, {image_size} px on {machine.device}"
+    return reasons.choose("train.batch_size", recipe.train.batch_size, size, why)
+
+
+def plan_epochs(recipe: Recipe, n_train: int, reasons: Reasons) -> int:
+    """Return the passes over the training images."""
+    epochs = min(EPOCHS_MAX, max(EPOCHS_MIN, round(IMAGES_TO_SEE / n_train)))
+    why = f"about {IMAGES_TO_SEE} images seen, within {EPOCHS_MIN} to {EPOCHS_MAX} epochs"
+    return reasons.choose("train.epochs", recipe.train.epochs, epochs, why)
+
+
+def plan_optimisation(
+    recipe: Recipe, variant: Variant, native: NativeInput, epochs: int, reasons: Reasons
+) -> dict[str, float | int | str | AugmentSettings | DecisionSettings]:
+    """Return the rates, what chooses the epoch, and what the recipe says outright."""
+    train = recipe.train
+    fine_tunes = native.is_pretrained and variant.carried_fraction >= CARRIED_MIN
+    rate = LEARNING_RATE_FINE_TUNED if fine_tunes else LEARNING_RATE_FROM_SCRATCH
+    why = "usual for AdamW on pretrained weights" if fine_tunes else "usual for AdamW from scratch"
+    published = f"published for {variant.name if variant.multipliers is None else variant.architecture}"
+    return {
+        "dropout": reasons.choose("model.dropout", recipe.model.dropout, variant.dropout, published),
+        "drop_path": recipe.model.drop_path,
+        "learning_rate": reasons.choose("train.learning_rate", train.learning_rate, rate, why),
+        "weight_decay": train.weight_decay,
+        "warmup_fraction": train.warmup_fraction,
+        "metric": reasons.choose(
+            "train.metric", train.metric, "auroc", "ranking is what fine-tuning must learn; calibration follows"
+        ),
+        "patience": reasons.choose(
+            "train.patience", train.patience, max(PATIENCE_MIN, epochs // 2), "half of the epochs"
+        ),
+        "augment": recipe.augment,
+        "decision": recipe.decision,
+        "seed": train.seed,
+    }
+
+
+def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str, object]:
+    """Return the device, and the precision and threads that suit it."""
+    half = "bfloat16" if machine.has_bfloat16 else "float16"
+    precision = half if machine.device == "cuda" else "float32"
+    why = (
+        f"{machine.name} computes {half} fast"
+        if machine.device == "cuda"
+        else f"exact, and no slower on {machine.device}"
+    )
+    reasons.sentences["train.device"] = machine.name
+    return {
+        "device": machine.device,
+        "device_name": machine.name,
+        "precision": reasons.choose("train.precision", recipe.train.precision, precision, why),
+        "threads": reasons.choose(
+            "train.threads", recipe.train.threads, machine.cores, "cores that this process may use"
+        ),
+    }

@@ -1,0 +1,82 @@
+"""Recipe + fingerprint + native input + machine → Plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
+from effmed.learn.plan.inputs import frame_reasons, per_channel, plan_level, plan_preprocessing, size_reason
+from effmed.learn.plan.labels import plan_loss
+from effmed.learn.plan.reasons import Reasons
+from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
+
+if TYPE_CHECKING:
+    from effmed.data.fingerprint import Fingerprint
+    from effmed.learn.scaling import Variant
+    from effmed.recipe import Recipe
+
+
+def make_plan(
+    recipe: Recipe, fingerprint: Fingerprint, variant: Variant, native: NativeInput, machine: Machine
+) -> Plan:
+    """Decide everything that training needs.
+
+    Args:
+        recipe: What is wanted.
+        fingerprint: What the data is; its splits are made.
+        variant: The point on the compound-scaling curve.
+        native: What the starting weights expect.
+        machine: Where the network will run.
+
+    Raises:
+        RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``.
+    """
+    reasons = Reasons()
+    classes = tuple(fingerprint.train_images_per_class)
+    task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
+    n_train = fingerprint.images_per_split["train"]
+    image_size = reasons.choose(
+        "model.image_size", recipe.model.image_size, variant.resolution_px, size_reason(variant)
+    )
+    preprocessing = plan_preprocessing(recipe, fingerprint, image_size, reasons)
+    batch_size = plan_batch(recipe, n_train, image_size, machine, reasons)
+    epochs = plan_epochs(recipe, n_train, reasons)
+    reasons.sentences["weights"] = _weights_reason(native, variant, Head(task, classes))
+    reasons.sentences |= frame_reasons(recipe.data)
+    return Plan(
+        task=task,
+        classes=classes,
+        variant=variant.name,
+        network=variant.built,
+        weights=native.origin,
+        weights_licence=native.licence,
+        preprocessing=preprocessing,
+        frames=recipe.data.frames,
+        frame_rule=recipe.data.frame_rule,
+        **plan_level(recipe, len(classes), reasons),
+        mean=per_channel(native.mean, preprocessing.channels),
+        std=per_channel(native.std, preprocessing.channels),
+        batch_size=batch_size,
+        epochs=epochs,
+        n_train=n_train,
+        n_val=fingerprint.images_per_split["val"],
+        n_test=fingerprint.images_per_split["test"],
+        **plan_optimisation(recipe, variant, native, epochs, reasons),
+        **plan_loss(recipe, fingerprint, reasons),
+        **plan_machine(recipe, machine, reasons),
+        reasons=reasons.sentences,
+    )
+
+
+def _weights_reason(native: NativeInput, variant: Variant, head: Head) -> str:
+    if not native.is_pretrained:
+        return "from scratch, as the recipe asks; normalised with mean 0.5 and standard deviation 0.5"
+    sentences = [f"{native.origin}, licence {native.licence or 'unknown'}", "normalised as these weights were trained"]
+    if native.why:
+        sentences.insert(1, native.why)
+    if variant.multipliers is not None:
+        share = f"{variant.carried_fraction:.1%} of the network's parameters are carried over and no more fit"
+        sentences.insert(1, share)
+    if native.head is not None:
+        sentences.append("head kept: the same classes" if native.head == head else "new head: other classes")
+    return "; ".join(sentences)

@@ -1,0 +1,25 @@
+"""A sentence per decision, collected while a plan is made."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from effmed.recipe import Auto
+
+T = TypeVar("T")
+SET_BY_RECIPE = "set by the recipe"
+
+
+class Reasons:
+    """Collects a sentence per decision while the plan is made."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, str] = {}
+
+    def choose(self, key: str, wanted: T | Auto, automatic: T, sentence: str) -> T:
+        """Take the recipe's value, or the automatic one with its reason."""
+        if wanted != "auto":
+            self.sentences[key] = SET_BY_RECIPE
+            return wanted
+        self.sentences[key] = sentence
+        return automatic

@@ -1,0 +1,132 @@
+"""What goes into a plan, and the plan itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from effmed.data.pixels import Preprocessing
+from effmed.learn.scaling import PHI_PREFIX, find_variant
+from effmed.recipe import AugmentSettings, DecisionSettings
+
+CARRIED_MIN = 0.5  # share of the parameters below which a network learns from scratch, whatever it was given
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the outputs of a network mean.
+
+    Attributes:
+        task: "binary", "multiclass" …
+        classes: In the order of the outputs.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NativeInput:
+    """What the chosen weights were trained with.
+
+    Attributes:
+        origin: "installed package …", "file …", "bundle …", "hub …" or "none".
+        licence: Licence of the weights, "unknown" where nobody says; "" from scratch.
+        mean: Per channel (RGB, or an earlier bundle's own), subtracted from intensities in [0, 1].
+        std: Per channel, what the difference is divided by.
+        resolution_px: Side of the images that the weights were trained on; 0 if unknown.
+        why: Which weights these are and why these, in words.
+        head: What their head was trained for, where that may be the same as what is wanted: an earlier bundle's.
+    """
+
+    origin: str
+    licence: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution_px: int = 0
+    why: str = ""
+    head: Head | None = None
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether there are weights to start from."""
+        return self.origin != "none"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the network will run on.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        name: The device in words.
+        cores: Logical CPUs that this process may use.
+        has_bfloat16: Whether the device computes bfloat16 fast.
+    """
+
+    device: Literal["cpu", "cuda", "mps"]
+    name: str
+    cores: int
+    has_bfloat16: bool
+
+
+class Plan(BaseModel):
+    """Everything decided before training; afterwards nobody looks at the machine or the recipe again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Literal["binary", "multiclass"]
+    classes: tuple[str, ...]
+    variant: str
+    network: str
+    weights: str
+    weights_licence: str
+    preprocessing: Preprocessing
+    frames: Literal["error", "first", "middle", "all"]
+    frame_rule: Literal["mean", "max"]
+    level: Literal["image", "study", "patient"]
+    level_rule: Literal["mean", "max", "noisy-or"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dropout: float
+    drop_path: float
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    loss: Literal["binary cross-entropy", "cross-entropy"]
+    class_weights: tuple[float, ...]
+    metric: Literal["auroc", "log_loss"]
+    patience: int
+    augment: AugmentSettings
+    calibration: str
+    decision: DecisionSettings
+    seed: int
+    device: Literal["cpu", "cuda", "mps"]
+    device_name: str
+    precision: Literal["float32", "bfloat16", "float16"]
+    threads: int
+    n_train: int
+    n_val: int
+    n_test: int
+    reasons: dict[str, str]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the head: one logit for two classes, else one per class."""
+        return 1 if self.task == "binary" else len(self.classes)
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether most of the backbone starts from weights."""
+        if not self.variant.startswith(PHI_PREFIX):
+            return self.weights != "none"
+        return self.weights != "none" and find_variant(self.variant).carried_fraction >= CARRIED_MIN
+
+    @property
+    def head(self) -> Head:
+        """What the outputs mean."""
+        return Head(self.task, self.classes)
