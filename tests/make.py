@@ -1,5 +1,6 @@
 """Builders: plain functions that make small files and folders for tests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from effmed.data.records import Manifest, make_frame, with_types
+from effmed.data.scan.label_sets import label_texts
 
 
 def png(path, *, size=(12, 16), seed=0, bits=8):
@@ -78,3 +80,10 @@ def manifest(*, labels, patients=None, splits=None, root=Path("data")):
     rows["patient"] = [f"p{k}" for k in number] if patients is None else list(patients)
     rows["split"] = pd.NA if splits is None else list(splits)
     return Manifest(root, with_types(rows), classes=tuple(sorted(set(labels))))
+
+
+def several(labels, *, patients=None, splits=None):
+    """A manifest of several labels, name to "1", "0", "-1" or None of each image; the images do not exist."""
+    columns = pd.DataFrame({f"label_{name}": pd.array(cells, dtype="string") for name, cells in labels.items()})
+    plain = manifest(labels=label_texts(columns).fillna(""), patients=patients, splits=splits)
+    return replace(plain, frame=with_types(plain.frame.join(columns)), classes=tuple(labels))

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from effmed.data.decode import read_preprocessed
-from effmed.data.records import make_frame
+from effmed.data.records import LABEL, label_columns, make_frame
 from effmed.errors import DataError
 from effmed.evaluate.predictions import Scores, join_scores, make_predictions
 from effmed.learn.loop import predict_logits
@@ -58,7 +58,7 @@ def predict_images(
     rows = make_frame([{"image": item.image, "frame": item.frame, "colour": False} for item in unread])
     logits = np.concatenate([logits, np.full((len(unread), logits.shape[1]), np.nan, dtype=np.float32)])
     frame = pd.concat([manifest.frame, rows], ignore_index=True) if len(rows) else manifest.frame
-    scores = join_images(Scores(frame, logits, failures), manifest, bundle.plan)
+    scores = join_images(Scores(with_labels(frame, bundle.plan), logits, failures), manifest, bundle.plan)
     return make_predictions(
         scores.rows,
         bundle.sheet.classes,
@@ -77,6 +77,18 @@ def join_images(scores: Scores, manifest: Manifest, plan: Plan) -> Scores:
         return scores
     positive = plan.classes[1] if plan.task == "binary" else None
     return join_scores(scores, plan.level, plan.level_rule, positive=positive)
+
+
+def with_labels(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return rows with a column for each of the plan's labels, blank where nothing is known, and for no other.
+
+    Where classes exclude each other the rows come back as they are.
+    """
+    if plan.task != "multilabel":
+        return frame
+    unknown = pd.Series(pd.NA, index=frame.index, dtype="string")
+    labels = {LABEL + name: frame.get(LABEL + name, unknown) for name in plan.classes}
+    return frame.drop(columns=["label", *label_columns(frame)]).assign(**labels)
 
 
 def score_pixels(bundle: Bundle, pixels: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -43,5 +43,20 @@ def order_classes(names: Iterable[str], settings: DataSettings) -> tuple[tuple[s
     return classes, f"positive class {classes[1]}: the last by its name (data.positive_class)"
 
 
+def check_task(classes: tuple[str, ...], settings: DataSettings) -> None:
+    """Make sure that classes which exclude each other are as many as the recipe's task says.
+
+    Raises:
+        DataError: They are not.
+    """
+    found = "binary" if len(classes) == 2 else "multiclass"
+    if settings.task in ("auto", found):
+        return
+    problem = f"data.task = {settings.task}, but every image is of one of {len(classes)} classes: {', '.join(classes)}"
+    hint = "several labels stand in a table, a column for each or names between bars: see data.label_columns"
+    other = f"leave data.task out, or --set data.task={found}"
+    raise DataError(problem, hint=hint if settings.task == "multilabel" else other)
+
+
 def _plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")

@@ -10,15 +10,16 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from effmed.data.decode import read_images
-from effmed.data.records import SPLITS, Manifest
+from effmed.data.records import LABEL, SPLITS, Manifest, has_class, label_columns
 from effmed.data.split import shared_patients
-from effmed.errors import DataError
+from effmed.errors import DataError, shortened
 
 if TYPE_CHECKING:
     from effmed.recipe import DataSettings
 
 N_DECODED = 24  # images whose grey levels are looked at; enough for percentiles of the whole set
 PERCENTILES = (1, 25, 50, 75, 99)
+KINDS = {"1": "present", "0": "absent", "-1": "uncertain"}
 STRIDE = 97  # every 97th grey level of an image: a prime does not fall on the same columns of every row
 
 
@@ -30,6 +31,9 @@ class Fingerprint(BaseModel):
         n_studies: Different studies, None where none is known.
         images_per_class: In the order of the network's outputs.
         train_images_per_class: Of the train split, in the order of the network's outputs; of all before the division.
+        label_counts: Of labels that do not exclude each other, by split ("all" for every image) and label: how many
+            images have it ``present``, ``absent``, ``uncertain`` and ``blank``; empty where they do.
+        task_reason: Why labels exclude each other or not.
         height_px: Smallest, median and largest height.
         width_px: Smallest, median and largest width.
         bits: Images per number of bits stored.
@@ -65,6 +69,8 @@ class Fingerprint(BaseModel):
     unreadable: int
     unreadable_reasons: dict[str, int]
     manifest_digest: str
+    label_counts: dict[str, dict[str, dict[str, int]]] = {}
+    task_reason: str = ""
 
     def with_provenance(self, manifest: Manifest) -> Fingerprint:
         """Return the same once the images are decoded and the manifest says how grey levels came about."""
@@ -106,6 +112,8 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
         unreadable=len(manifest.unreadable),
         unreadable_reasons=dict(Counter(item.reason for item in manifest.unreadable).most_common()),
         manifest_digest=manifest.digest(),
+        label_counts=_label_counts({"all": frame, **per_split}) if manifest.is_multilabel else {},
+        task_reason=manifest.reasons.get("task", ""),
     )
 
 
@@ -114,7 +122,59 @@ def _n_different(column: pd.Series) -> int | None:
 
 
 def _per_class(frame: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, int]:
-    return {name: int((frame["label"] == name).sum()) for name in classes}
+    return {name: int(has_class(frame, name).sum()) for name in classes}
+
+
+def _label_counts(parts: dict[str, pd.DataFrame]) -> dict[str, dict[str, dict[str, int]]]:
+    return {
+        split: {name.removeprefix(LABEL): _kinds(frame[name]) for name in label_columns(frame)}
+        for split, frame in parts.items()
+    }
+
+
+def _kinds(label: pd.Series) -> dict[str, int]:
+    counts = {kind: int((label == text).sum()) for text, kind in KINDS.items()}
+    return {**counts, "blank": int(label.isna().sum())}
+
+
+def known_labels(
+    label_counts: dict[str, dict[str, dict[str, int]]], uncertain: str, blank: str
+) -> dict[str, tuple[int, int]]:
+    """Return how many training images are known to lack and to have each label.
+
+    Args:
+        label_counts: Of a fingerprint.
+        uncertain: What an uncertain label counts as: ignore, zeros or ones.
+        blank: Whether a blank one counts as absent: ignore or zeros.
+
+    Raises:
+        DataError: One is always or never present in train, or on val none can be judged.
+    """
+    known = {split: _known(counts, uncertain, blank) for split, counts in label_counts.items()}
+    _check_known(known)
+    return known["train"]
+
+
+def _known(counts: dict[str, dict[str, int]], uncertain: str, blank: str) -> dict[str, tuple[int, int]]:
+    return {
+        name: (
+            each["absent"] + each["uncertain"] * (uncertain == "zeros") + each["blank"] * (blank == "zeros"),
+            each["present"] + each["uncertain"] * (uncertain == "ones"),
+        )
+        for name, each in counts.items()
+    }
+
+
+def _check_known(known: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Refuse labels of which train knows one kind alone, and a val that cannot choose the epoch."""
+    alone = [name for name, counts in known["train"].items() if 0 in counts]
+    if alone:
+        problem = f"labels that are always or never present in the training images: {shortened(alone)}"
+        hint = "leave rare ones out with data.min_positive; or --set train.blank=zeros, where blank means absent"
+        raise DataError(problem, hint=hint)
+    if not any(all(counts) for counts in known["val"].values()):
+        problem = "on val no label is both present and absent: it cannot choose the epoch"
+        raise DataError(problem, hint="add patients, or --set data.val_fraction=0.3")
 
 
 def _spread(column: pd.Series) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ COLUMNS = (*IDENTITY, *OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE)
 COUNTS = ("frame", "rows", "columns", "bits")
 NOT_TEXT = (*COUNTS, "age", "colour")
 FRAME_DIGITS = 9
+LABEL = "label_"  # before the name of each label, where labels do not exclude each other
 NPZ_SUFFIX = ".npz"
 SPLITS = ("train", "val", "test")
 
@@ -77,7 +79,9 @@ class Manifest:
 
     Attributes:
         root: The data folder, or the .npz file.
-        frame: One row per image with the columns of ``COLUMNS``; text columns hold NA where nothing is known.
+        frame: One row per image with the columns of ``COLUMNS``; text columns hold NA where nothing is known. Where
+            labels do not exclude each other, a column ``label_<name>`` for each: "1" present, "0" absent, "-1"
+            uncertain, or NA; ``label`` then names them in words.
         classes: Class names in the order of the network's outputs; two classes are (negative, positive).
         unreadable: Files that could not be read.
         reasons: How patient, classes, labels and split were found: one sentence each.
@@ -96,7 +100,8 @@ class Manifest:
         """Iterate over the rows as records."""
         for row in self.frame.to_dict("records"):
             known: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-            attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE)}
+            more = label_columns(self.frame)
+            attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE, *more)}
             yield Record(**known, attributes=attributes)
 
     def with_frame(self, frame: pd.DataFrame, **reasons: str) -> Manifest:
@@ -106,6 +111,11 @@ class Manifest:
     def in_split(self, split: str) -> Manifest:
         """Return the images of one split, in order."""
         return self.with_frame(self.frame[self.frame["split"] == split])
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return bool(label_columns(self.frame))
 
     @property
     def has_files(self) -> bool:
@@ -137,12 +147,30 @@ class Manifest:
 
         It is the same whatever the order of the rows, and whatever patients and studies are called.
         """
-        rows = self.frame[list(IDENTITY)].astype("string").fillna("")
+        rows = self.frame[[*IDENTITY, *label_columns(self.frame)]].astype("string").fillna("")
         first = image_keys(self.frame)
         for name in ("patient", "study"):
             rows[name] = first.groupby(rows[name]).transform("min").where(rows[name] != "", "")
         lines = sorted("\x1f".join(row) for row in rows.itertuples(index=False, name=None))
         return hashlib.sha256("\x1e".join(lines).encode()).hexdigest()
+
+
+def label_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of labels that do not exclude each other, in their order; none where labels do."""
+    return [str(name) for name in frame.columns if str(name).startswith(LABEL)]
+
+
+def has_class(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Tell which rows are of a class, or have a label among others; (n,) bool."""
+    held = frame[LABEL + name] == "1" if LABEL + name in frame else frame["label"] == name
+    return held.fillna(value=False).astype("bool")
+
+
+def is_told(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Tell of which rows it is known whether they are of a class, or have a label; (n,) bool."""
+    if LABEL + name in frame:
+        return frame[LABEL + name].isin(("0", "1")).fillna(value=False).astype("bool")
+    return frame["label"].notna()
 
 
 def image_keys(frame: pd.DataFrame) -> pd.Series:
@@ -163,7 +191,9 @@ def with_types(frame: pd.DataFrame) -> pd.DataFrame:
         typed[name] = frame[name].fillna(0).astype("int64")
     typed["age"] = pd.to_numeric(frame["age"], errors="coerce").astype("float64")
     typed["colour"] = frame["colour"].fillna(value=False).astype("bool")
-    return pd.DataFrame(typed, index=frame.index, columns=list(COLUMNS))
+    more = label_columns(frame)
+    typed |= {name: frame[name].astype("string").mask(frame[name] == "") for name in more}
+    return pd.DataFrame(typed, index=frame.index, columns=[*COLUMNS, *more])
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -196,12 +226,15 @@ def read_manifest(path: Path, root: Path, *, classes: Sequence[str] = ()) -> Man
         problem = f"manifest {path} lacks the columns {', '.join(missing)}"
         raise DataError(problem, hint="use the manifest.csv of a run of this version")
     typed = with_types(frame)
+    if labels := [name.removeprefix(LABEL) for name in label_columns(typed)]:
+        return Manifest(root, typed, classes=tuple(classes or labels))
     names = map(str, typed["label"].dropna().unique())
     return Manifest(root, typed, classes=tuple(classes) or order_classes(names, DataSettings())[0])
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read text as text ("NA" and "007" stay what they are) and numbers to their last digit."""
-    kinds = {**dict.fromkeys(COLUMNS, "string"), **dict.fromkeys(COUNTS, "Int64"), "colour": "boolean"}
+    known = {**dict.fromkeys(COLUMNS, "string"), **dict.fromkeys(COUNTS, "Int64"), "colour": "boolean"}
+    kinds = defaultdict(lambda: "string", known)
     frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
     return frame.assign(age=frame["age"].map(float, na_action="ignore")) if "age" in frame else frame

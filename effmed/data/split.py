@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from effmed.data.records import SPLITS, Manifest, image_keys
+from effmed.data.records import LABEL, SPLITS, Manifest, has_class, image_keys, label_columns
 from effmed.errors import DataError, RecipeError, shortened
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def assign_splits(manifest: Manifest, settings: DataSettings) -> Manifest:
     present = [split for split in SPLITS if (frame["split"] == split).any()]
     absent = {name: share for name, share in shares.items() if name not in present}
     if not present:
-        divided, reason = _draw(frame, shares, settings.split_seed), _reason(shares, settings.split_seed)
+        divided = _draw(frame, shares, settings.split_seed)
+        reason = _reason(shares, settings.split_seed, several=manifest.is_multilabel)
     elif absent:
         drawn = _draw(frame[frame["split"] == "train"], absent, settings.split_seed)
         divided = drawn.reindex(frame.index).fillna(frame["split"])
@@ -48,12 +49,17 @@ def assign_splits(manifest: Manifest, settings: DataSettings) -> Manifest:
 
 
 def check_classes(manifest: Manifest) -> None:
-    """Make sure that every class stands in every split.
+    """Make sure that every class stands in every split; of several labels, that an image of train has each.
+
+    A label that val or test lacks is not calibrated there, or not evaluated, and that is said; see the plan.
 
     Raises:
         DataError: One does not.
     """
     frame = manifest.frame
+    if manifest.is_multilabel:
+        _check_labels(manifest)
+        return
     n_patients = frame.groupby("label")["patient"].nunique()
     for name in manifest.classes:
         splits = set(frame.loc[frame["label"] == name, "split"])
@@ -64,6 +70,17 @@ def check_classes(manifest: Manifest) -> None:
             raise DataError(problem, hint=hint)
 
 
+def _check_labels(manifest: Manifest) -> None:
+    if len(manifest.classes) < 2:
+        problem = f"only one label, {manifest.classes[0]!r}, where several do not exclude each other"
+        raise DataError(problem, hint="add labels, or write one class per image and --set data.task=binary")
+    train = manifest.frame[manifest.frame["split"] == "train"]
+    missing = [name for name in manifest.classes if not has_class(train, name).any()]
+    if missing:
+        problem = f"{len(missing)} labels are present in no training image: {shortened(missing)}"
+        raise DataError(problem, hint="leave rare labels out, for example: --set data.min_positive=10")
+
+
 def shared_patients(manifest: Manifest) -> int:
     """Return how many patients stand in more than one split; ``assign_splits`` makes it 0."""
     return int((manifest.frame.groupby("patient")["split"].nunique() > 1).sum())
@@ -72,7 +89,8 @@ def shared_patients(manifest: Manifest) -> int:
 def split_table(manifest: Manifest) -> pd.DataFrame:
     """Return images, patients and images per class of each split: one row per split that has any."""
     groups = manifest.frame.groupby("split")
-    counts = pd.crosstab(manifest.frame["split"], manifest.frame["label"]).reindex(columns=list(manifest.classes))
+    held = pd.DataFrame({name: has_class(manifest.frame, name) for name in manifest.classes})
+    counts = held.groupby(manifest.frame["split"]).sum()
     table = pd.DataFrame({"images": groups.size(), "patients": groups["patient"].nunique()}).join(counts)
     return table.reindex([split for split in SPLITS if split in table.index]).rename_axis("split").reset_index()
 
@@ -85,10 +103,11 @@ def _shares(settings: DataSettings) -> dict[str, float]:
     return shares
 
 
-def _reason(shares: Mapping[str, float], seed: int) -> str:
+def _reason(shares: Mapping[str, float], seed: int, *, several: bool) -> str:
+    rarest = " (the rarest label of each patient)" if several else ""
     parts = [1 - sum(shares.values()), *shares.values()]
     percents = " / ".join(f"{100 * part:.3g}" for part in parts)
-    return f"patients divided {percents} % into train, val and test, stratified by class, seed {seed}"
+    return f"patients divided {percents} % into train, val and test, stratified by class{rarest}, seed {seed}"
 
 
 def _check_given(frame: pd.DataFrame) -> None:
@@ -134,12 +153,24 @@ def _strata(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per patient: its number of images, and its class; of several the one with fewest patients.
 
     The rarest class decides because it is the one that a split could miss. Patients come in the order of their first
-    images, so that a seed divides them in the same way whatever they are called.
+    images, so that a seed divides them in the same way whatever they are called. Of several labels the rarest that an
+    image has is its class; images without any are a class of their own.
     """
+    frame = frame.assign(label=_rarest_labels(frame)) if label_columns(frame) else frame
     n_patients = frame.groupby("label")["patient"].nunique()
     first = image_keys(frame).groupby(frame["patient"]).transform("min")
     ordered = frame.assign(rarity=frame["label"].map(n_patients), first=first).sort_values(["first", "rarity", "label"])
     return ordered.groupby("patient", sort=False).agg(stratum=("label", "first"), n_images=("label", "size"))
+
+
+def _rarest_labels(frame: pd.DataFrame) -> pd.Series:
+    """Return of each image the label that the fewest patients have; "" where it has none."""
+    names = [column.removeprefix(LABEL) for column in label_columns(frame)]
+    n_patients = {name: frame.loc[has_class(frame, name), "patient"].nunique() for name in names}
+    rarest = pd.Series("", index=frame.index, dtype="object")
+    for name in sorted(names, key=lambda name: -n_patients[name]):
+        rarest[has_class(frame, name)] = name
+    return rarest
 
 
 def _deal(n_images: pd.Series, shares: Mapping[str, float], surplus: dict[str, float]) -> dict[str, str]:

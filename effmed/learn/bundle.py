@@ -184,13 +184,6 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
     """
     changed = {f"recalibration {number}": each.text for number, each in enumerate(sheet.recalibrations, start=1)}
     rows = "\n".join(f"| {name} | {text} |" for name, text in {**changed, **lines}.items())
-    point = sheet.operating_points[0] if sheet.operating_points else None
-    decision = (
-        f"{point.class_name} where its probability is at least {point.threshold:.4f} "
-        f"({point.rule}, chosen on {point.chosen_on} with {point.n_events} events)"
-        if point
-        else "the class with the largest probability"
-    )
     fitted_on = sheet.calibrator.fitted_on
     calibration = sheet.calibrator.text + (f", fitted on {fitted_on}" if fitted_on else "")
     return f"""# {plan.variant} for {" / ".join(sheet.classes)}
@@ -205,12 +198,24 @@ A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px ima
 | patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
 | best epoch | {sheet.best_epoch} |
 | calibration | {calibration} |
-| decision | {decision} |
+| decision | {_decision_text(sheet, plan)} |
 {rows}
 
 Read and use it: `effmed predict RUN --data FOLDER --out scores.csv`.
 Weights SHA-256 {sheet.weights_sha256[:SHORT_HASH]}…, data fingerprint {sheet.fingerprint_digest[:SHORT_HASH]}….
 """
+
+
+def _decision_text(sheet: BundleSheet, plan: Plan) -> str:
+    texts = [
+        f"{point.class_name} where its probability is at least {point.threshold:.4f} "
+        f"({point.rule}, chosen on {point.chosen_on} with {point.n_events} events)"
+        for point in sheet.operating_points
+    ]
+    if plan.task == "multilabel":
+        with_point = {point.class_name for point in sheet.operating_points}
+        texts += [f"{name} never: it has no operating point" for name in sheet.classes if name not in with_point]
+    return "; ".join(texts) or "the class with the largest probability"
 
 
 def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.Tensor]) -> None:

@@ -28,7 +28,7 @@ class Images:
     Attributes:
         pixels: ``(image, height, width)`` or ``(image, height, width, channel)``: the cache, memory-mapped.
         rows: ``(n,)`` which of the cache's images belong to the split.
-        truth: ``(n,)`` class index of each.
+        truth: ``(n,)`` class index of each; of several labels ``(n, label)`` 1, 0, or -1 where not known.
     """
 
     pixels: NDArray[np.generic] | CachedPixels

@@ -170,9 +170,13 @@ def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> flo
 
     Args:
         logits: ``(image, 1)`` for two classes, else ``(image, class)``.
-        truth: ``(image,)`` class indices.
+        truth: ``(image,)`` class indices; of several labels ``(image, label)`` 1, 0, or -1 where not known: the mean is
+            over the known labels, each of which is present or absent; 0 where none is known.
     """
     wide = np.asarray(logits, dtype=np.float64)
+    if truth.ndim > 1:
+        losses = np.logaddexp(0, np.where(truth == 1, -wide, wide))[truth >= 0]
+        return float(losses.mean()) if losses.size else 0.0
     if wide.shape[1] == 1:
         wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
     largest = wide.max(axis=1)
@@ -185,8 +189,11 @@ def mean_auroc(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
 
     Args:
         logits: ``(image, 1)`` for two classes, else ``(image, class)``.
-        truth: ``(image,)`` class indices; every class occurs, as the split guarantees.
+        truth: ``(image,)`` class indices; every class occurs, as the split guarantees. Of several labels
+            ``(image, label)`` 1, 0, or -1: the mean is over the labels of which both kinds are known.
     """
+    if truth.ndim > 1:
+        return _mean_auroc_of_labels(np.asarray(logits, dtype=np.float64), truth)
     wide = np.asarray(logits, dtype=np.float64)
     scores = wide if wide.shape[1] == 1 else probabilities(wide)
     positives = range(1, 2) if wide.shape[1] == 1 else range(wide.shape[1])
@@ -195,6 +202,13 @@ def mean_auroc(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
     ]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else 0.5
+
+
+def _mean_auroc_of_labels(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    known = [truth[:, k] >= 0 for k in range(truth.shape[1])]
+    values = [auroc(truth[rows, k], logits[rows, k]).value for k, rows in enumerate(known)]
+    found = [value for value in values if value is not None]
+    return float(np.mean(found)) if found else 0.5
 
 
 def _train_epoch(state: TrainingState, train: Images, plan: Plan, on_step: Callable[[int, int], None] | None) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from effmed.recipe.kinds import AuditKind, Auto, Fraction, OpenFraction, Positive, Section, Seed
 
@@ -15,7 +17,13 @@ class DataSettings(Section):
     label_column: str = "auto"
     """Column with the class; auto: label, class, target, diagnosis, y, or one 0/1 column per class."""
     label_columns: tuple[str, ...] = ()
-    """One 0/1 column per class, where they are not found by themselves."""
+    """One column per class or label (1, 0, -1 uncertain, blank), where they are not found by themselves."""
+    label_separator: str = "auto"
+    """What stands between the labels of a cell of the label column; auto: | where a cell holds it."""
+    task: Literal["binary", "multiclass", "multilabel"] | Auto = "auto"
+    """Whether labels exclude each other; auto: multilabel where a row has several or none, -1 or blanks."""
+    min_positive: Annotated[int, Field(ge=0)] = 0
+    """Of several labels, leave out those that fewer images have; 0: a label that no training image has is an error."""
     patient_column: str = "auto"
     """Column with the patient; auto: patient_id, patient, subject_id, subject."""
     study_column: str = "auto"

@@ -39,6 +39,10 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How the network is fitted."""
 
+    uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
+    """Of several labels: what an uncertain one (-1) counts as on train and val."""
+    blank: Literal["ignore", "zeros"] = "ignore"
+    """Of several labels: whether a blank one counts as absent on train and val."""
     epochs: Count | Auto = "auto"
     """Passes over the training images; auto: by their number."""
     batch_size: Count | Auto = "auto"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from effmed.apply.predict import join_images
+from effmed.apply.predict import join_images, with_labels
 from effmed.data.audit import audit_manifest
 from effmed.data.cache import open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
@@ -25,9 +25,7 @@ from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.errors import BundleError
-from effmed.evaluate.calibrators import calibrate, fit_calibrator, probabilities
-from effmed.evaluate.decisions import choose_decisions
-from effmed.evaluate.predictions import Scores, class_numbers, make_predictions, patients_of, write_predictions
+from effmed.evaluate.predictions import Scores, make_predictions, write_predictions
 from effmed.evaluate.render import write_report
 from effmed.evaluate.report import make_report
 from effmed.learn.bundle import (
@@ -38,11 +36,10 @@ from effmed.learn.bundle import (
     write_bundle,
     write_checkpoint,
 )
-from effmed.learn.imbalance import prior_shift
 from effmed.learn.loader import Images, ordered_batches
 from effmed.learn.loop import Epoch, TrainingState, fit, predict_logits, start_training
 from effmed.learn.network import build_network, find_machine
-from effmed.learn.plan import SET_BY_RECIPE, Plan, make_plan
+from effmed.learn.plan import Plan, make_plan
 from effmed.learn.scaling import find_variant
 from effmed.learn.weights.find import find_native_input, read_weights
 from effmed.recipe import make_recipe, recipe_text
@@ -52,13 +49,12 @@ from effmed.workflows.checkup import environment
 from effmed.workflows.fetching import make_listener
 from effmed.workflows.judging.tables import headline
 from effmed.workflows.scoring import make_context, make_thumbnails, tell_of_ids, with_record
+from effmed.workflows.scoring.choosing import decide_on_val, truth_of
 from effmed.workflows.talk import Talk, progress_of
 from effmed.workflows.values import Trained, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
 
     from effmed.data.audit import Finding
     from effmed.data.cache import Cache
@@ -83,9 +79,7 @@ class _Job:
         """The preprocessed images of one split."""
         frame = self.manifest.frame
         rows = np.arange(len(frame))[(frame["split"] == split).to_numpy(dtype=bool)]
-        index = {name: k for k, name in enumerate(self.plan.classes)}
-        truth: NDArray[np.int64] = np.asarray(frame["label"].map(index), dtype=np.int64)[rows]
-        return Images(self.cache.pixels, rows, truth)
+        return Images(self.cache.pixels, rows, truth_of(frame.iloc[rows], self.plan))
 
 
 def plan(training: Training, talk: Talk) -> Plan:
@@ -262,7 +256,7 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
     state.network.load_state_dict(best)
     run, decided = job.run, job.plan
     scores = {split: _scores(job, state, split) for split in ("val", "test")}
-    sheet = _make_sheet(job, state, scores["val"])
+    sheet = _make_sheet(job, state, scores["val"], talk)
     for split, scored in scores.items():
         write_predictions(_predictions(sheet, scored), run.predictions(split))
     test = _predictions(sheet, scores["test"])
@@ -283,18 +277,15 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
 def _scores(job: _Job, state: TrainingState, split: str) -> Scores:
     """Score one split: its images, or its files where the plan joins their frames."""
     logits = predict_logits(state.network, ordered_batches(job.images(split), job.plan), job.plan)
-    return join_images(Scores(job.manifest.in_split(split).frame, logits, {}), job.manifest, job.plan)
+    rows = with_labels(job.manifest.in_split(split).frame, job.plan)
+    return join_images(Scores(rows, logits, {}), job.manifest, job.plan)
 
 
-def _make_sheet(job: _Job, state: TrainingState, val: Scores) -> BundleSheet:
-    decided, truth = job.plan, class_numbers(val.rows["label"], job.plan.classes)
-    shift = np.asarray(prior_shift(decided.class_weights))
-    raw = val.logits.astype(np.float64)
-    method = decided.calibration if decided.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
-    calibrator = fit_calibrator(raw, truth, method=method, prior_shift=shift, fitted_on="val")
-    probability = probabilities(calibrate(calibrator, raw))
-    patients = patients_of(val.rows)
-    chosen = choose_decisions(probability, truth, patients, decided.decision, classes=decided.classes)
+def _make_sheet(job: _Job, state: TrainingState, val: Scores, talk: Talk) -> BundleSheet:
+    decided = job.plan
+    calibrator, chosen, missing = decide_on_val(val, decided)
+    for sentence in missing:
+        talk.warn(sentence)
     return BundleSheet(
         plan=decided.model_dump(mode="json"),
         classes=decided.classes,

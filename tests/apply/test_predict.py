@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from effmed.apply.predict import join_images
+from effmed.apply.predict import join_images, with_labels
 from effmed.data.records import Manifest
 from effmed.evaluate.predictions import Scores
 from tests.learn.make import plan
@@ -31,3 +31,11 @@ def test_nothing_is_joined_where_a_file_is_one_image(frames):
 
 def test_images_of_an_npz_file_are_not_frames_of_one_another():
     assert joined("pneumonia.npz", frames="all") == [1, 2, 3]
+
+
+def test_rows_have_a_column_for_each_label_of_the_plan_and_for_no_other():
+    rows = pd.DataFrame({"image": ["a"], "label": ["x"], "label_x": ["1"], "label_other": ["1"]})
+    many = with_labels(rows, plan(task="multilabel", classes=("y", "x")))
+    assert [name for name in many if name.startswith("label")] == ["label_y", "label_x"]
+    assert many["label_y"].isna().all()
+    assert with_labels(rows, plan()) is rows

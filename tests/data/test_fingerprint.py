@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from effmed.data.fingerprint import Fingerprint, make_fingerprint
+from effmed.data.fingerprint import Fingerprint, known_labels, make_fingerprint
 from effmed.data.records import Unreadable
 from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import RecipeError
@@ -135,3 +135,20 @@ def test_it_comes_back_from_json_as_it_was():
 
 def test_the_digest_is_the_manifests():
     assert make_fingerprint(divided(), SETTINGS).manifest_digest == divided().digest()
+
+
+def test_every_kind_of_each_label_is_counted_by_split():
+    made = make.several({"a": ["1", "0", "-1", None], "b": ["1"] * 4}, splits=["train", "train", "val", "test"])
+    counts = make_fingerprint(made, SETTINGS).label_counts
+    assert counts["all"]["a"] == {"present": 1, "absent": 1, "uncertain": 1, "blank": 1}
+    assert counts["val"]["a"] == {"present": 0, "absent": 0, "uncertain": 1, "blank": 0}
+    assert make_fingerprint(divided(), SETTINGS).label_counts == {}
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "blank", "expected"),
+    [("ignore", "ignore", (20, 10)), ("zeros", "ignore", (25, 10)), ("ones", "zeros", (27, 15))],
+)
+def test_what_is_known_of_a_label_depends_on_the_policies(uncertain, blank, expected):
+    counts = {"a": {"present": 10, "absent": 20, "uncertain": 5, "blank": 7}}
+    assert known_labels({"train": counts, "val": counts}, uncertain, blank) == {"a": expected}

@@ -12,6 +12,9 @@ from effmed.data.records import (
     COLUMNS,
     Manifest,
     Unreadable,
+    has_class,
+    is_told,
+    label_columns,
     make_frame,
     read_manifest,
     with_types,
@@ -174,3 +177,29 @@ def test_a_frame_has_all_columns_in_order_and_numbers_as_numbers():
     assert np.isnan(frame["age"].tolist()[1])
     assert frame["colour"].tolist() == [True, False]
     assert frame["label"].isna().all()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_several_labels_survive_the_disk_in_their_order(tmp_path, suffix):
+    made = make.several({"b": ["1", "-1", None], "a 1": ["0", None, "1"]})
+    write_manifest(made, tmp_path / f"m.{suffix}")
+    back = read_manifest(tmp_path / f"m.{suffix}", made.root)
+    assert back.is_multilabel
+    assert back.classes == ("b", "a 1")
+    pd.testing.assert_frame_equal(back.frame, made.frame)
+    assert back.digest() == made.digest()
+
+
+def test_the_digest_knows_blank_from_absent():
+    digests = {make.several({"a": ["1", cell], "b": ["1", "1"]}).digest() for cell in ("0", None, "-1")}
+    assert len(digests) == 3
+
+
+def test_a_class_is_held_and_told_of_by_its_label_or_its_own_column():
+    one = make.manifest(labels=["a", "b"]).frame
+    assert (has_class(one, "a").tolist(), is_told(one, "a").tolist()) == ([True, False], [True, True])
+    many = make.several({"a": ["1", "0", "-1", None], "b": ["1", "1", "1", "1"]})
+    assert has_class(many.frame, "a").tolist() == [True, False, False, False]
+    assert is_told(many.frame, "a").tolist() == [True, True, False, False]
+    assert label_columns(many.frame) == ["label_a", "label_b"]
+    assert next(many.records()).attributes["label_a"] == "1"

@@ -259,3 +259,32 @@ def test_a_hundred_thousand_images_are_divided():
     labels = chance.choice(list("abcde"), n).tolist()
     manifest = make.manifest(labels=labels, patients=[f"p{k}" for k in chance.integers(0, n // 3, n)])
     assert shared_patients(divided(manifest)) == 0
+
+
+def test_several_labels_are_stratified_by_the_rarest_of_each_patient():
+    n = 200
+    labels = {
+        "common": ["1" if k % 2 == 0 else "0" for k in range(n)],
+        "rare": ["1" if k % 20 == 0 else "0" for k in range(n)],  # always beside the common one
+        "blank": [None if k % 3 else "1" for k in range(n)],
+    }
+    made = divided(make.several(labels))
+    counts = split_table(made).set_index("split")
+    assert (counts["rare"] >= 1).all()
+    share = counts["common"] / counts["images"]
+    assert share.max() - share.min() < 0.1
+    assert shared_patients(made) == 0
+    assert "the rarest label of each patient" in made.reasons["split"]
+
+
+def test_a_label_need_not_stand_in_val_but_in_train():
+    labels = {"a": ["1", "0", "1", "0"], "b": ["1", "1", "0", "0"]}
+    splits = ["train", "train", "val", "test"]
+    check_classes(make.several(labels, splits=splits))
+    with pytest.raises(DataError, match="1 labels are present in no training image: a"):
+        check_classes(make.several(labels, splits=["val", "train", "val", "test"]))
+
+
+def test_a_single_label_is_refused():
+    with pytest.raises(DataError, match="only one label"):
+        check_classes(make.several({"a": ["1", "0"]}, splits=["train", "train"]))

@@ -18,6 +18,7 @@ from effmed.evaluate.calibrators import (
     VennAbers,
     calibrate,
     fit_calibrator,
+    fit_label_calibrators,
     probabilities,
 )
 from effmed.evaluate.calibrators.maps import venn_abers_pair
@@ -390,3 +391,23 @@ def test_probabilities_add_up_to_1(rows: list[list[float]]) -> None:
 
 def test_probabilities_of_half_precision_are_computed_in_float64() -> None:
     assert probabilities(np.array([[12.0]], dtype=np.float16))[0, 1] == expit(12.0) < 1
+
+
+def test_each_of_several_labels_is_calibrated_by_its_own_known_images():
+    logits, truth = binary()
+    wide = np.column_stack([logits[:, 0], 2 * logits[:, 0], logits[:, 0], logits[:, 0]])
+    labels = np.column_stack([truth, truth, truth, np.full_like(truth, -1)])
+    labels[100:, 1] = -1
+    labels[np.flatnonzero(truth == 1)[5:], 2] = -1  # five events are too few
+    shift = np.array([0.0, 0.5, 0.0, 0.3])
+    joined = fit_label_calibrators(wide, labels, method="auto", prior_shift=shift)
+    found = calibrate(joined, wide)
+    second = fit_calibrator(wide[:100, 1:2], truth[:100], method="auto", prior_shift=shift[1:2])
+    assert found[:, 1] == pytest.approx(calibrate(second, wide[:, 1:2])[:, 0])
+    assert found[:, 2] == pytest.approx(wide[:, 2])
+    assert found[:, 3] == pytest.approx(wide[:, 3] - 0.3)
+    assert joined.method == "mixed"
+    assert "label 3: none" in joined.reason
+    assert "label 4: none (not known of any image of val)" in joined.reason
+    with pytest.raises(DataError, match="cannot be fitted"):
+        fit_label_calibrators(wide, labels, method="platt", prior_shift=shift)

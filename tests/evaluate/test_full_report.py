@@ -119,10 +119,14 @@ def test_each_label_has_the_whole_core_set_and_its_own_threshold(of_findings, fi
     assert find(of_findings, "sensitivity", "edema").value == pytest.approx(expected)
 
 
-def test_labels_without_a_threshold_each_have_no_rates(findings):
+def test_labels_without_a_threshold_have_no_rates_and_the_report_names_them(findings):
     report = judged(findings, operating_points=points("edema"))
-    assert "sensitivity" not in {each.name for each in report.metrics}
-    assert any("Not every label has an operating point" in text for text in report.data.warnings)
+    assert {each.class_name for each in report.metrics if each.name == "sensitivity"} == {"edema"}
+    text = next(text for text in report.data.warnings if "Not every label has an operating point" in text)
+    assert all(name in text for name in findings.classes if name != "edema")
+    none = judged(findings, operating_points=())
+    assert "sensitivity" not in {each.name for each in none.metrics}
+    assert any("No label has an operating point" in text for text in none.data.warnings)
 
 
 def test_a_label_with_few_events_is_left_out_of_the_average_by_name(tmp_path):

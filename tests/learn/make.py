@@ -44,6 +44,8 @@ def plan(**changes):
         "warmup_fraction": 0.1,
         "loss": "binary cross-entropy",
         "class_weights": (1.0, 1.0),
+        "uncertain": "ignore",
+        "blank": "ignore",
         "metric": "auroc",
         "patience": 10,
         "augment": AugmentSettings(rotation_degrees=0, scale_fraction=0, shift_fraction=0),
@@ -102,5 +104,7 @@ def fingerprint(**changes):
         "train_images_per_class": {"clear": 80, "opacity": 60},
         "bits": {"8": 200},
         "colour_fraction": 0.0,
+        "label_counts": {},
+        "task_reason": "",
     }
     return SimpleNamespace(**(values | changes))

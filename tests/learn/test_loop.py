@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,37 @@ def test_logits_are_float32_even_in_half_precision():
     plan = make.plan(precision="bfloat16")
     network = build_network(plan)
     assert predict_logits(network, [torch.zeros(2, 1, 32, 32)], plan).dtype == np.float32
+
+
+def several_labels():
+    """Logits and labels of 60 images; of the last label only one kind is known."""
+    chance = np.random.default_rng(3)
+    truth = chance.integers(-1, 2, (60, 3))
+    truth[:, 2] = np.where(truth[:, 2] == 1, -1, truth[:, 2])
+    return chance.normal(size=(60, 3)) + truth, truth
+
+
+def test_several_labels_are_scored_by_the_mean_auroc_of_those_with_both_kinds():
+    logits, truth = several_labels()
+    known = truth >= 0
+    expected = [roc_auc_score(truth[known[:, k], k], logits[known[:, k], k]) for k in (0, 1)]
+    assert mean_auroc(logits, truth) == pytest.approx(np.mean(expected))
+    assert mean_auroc(logits, np.full_like(truth, -1)) == 0.5
+
+
+def test_the_loss_of_several_labels_on_val_is_that_of_the_known_ones():
+    logits, truth = several_labels()
+    known = truth >= 0
+    assert cross_entropy(logits, truth) == pytest.approx(log_loss(truth[known], 1 / (1 + np.exp(-logits[known]))))
+    assert cross_entropy(logits, np.full_like(truth, -1)) == 0.0
+
+
+def test_several_labels_are_learnt_although_most_are_not_known():
+    plan = make.plan(task="multilabel", class_weights=(1.0,) * 4, epochs=3)
+    images = make.images(48)
+    truth = np.column_stack([images.truth, 1 - images.truth])
+    truth[np.random.default_rng(0).random(truth.shape) < 0.6] = -1
+    truth[:8] = -1  # a batch may know nothing
+    state, epochs = trained(plan, train=replace(images, truth=truth), val=replace(images, truth=truth))
+    assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
+    assert state.best_score > 0.9

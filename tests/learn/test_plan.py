@@ -1,6 +1,6 @@
 import pytest
 
-from effmed.errors import RecipeError
+from effmed.errors import DataError, RecipeError
 from effmed.learn.plan import SET_BY_RECIPE, Machine, NativeInput, Plan, make_plan
 from effmed.learn.scaling import VARIANTS, find_variant
 from effmed.recipe import make_recipe
@@ -170,3 +170,62 @@ def test_nothing_is_fine_tuned_without_weights():
     none = NativeInput("none", "", (0.5,) * 3, (0.5,) * 3)
     assert not planned("phi:3.5", native=none).is_fine_tuned
     assert not planned("b3", native=none).is_fine_tuned
+
+
+KINDS = ("present", "absent", "uncertain", "blank")
+LABELS = {
+    split: {"mass": dict(zip(KINDS, mass, strict=True)), "rare": dict(zip(KINDS, rare, strict=True))}
+    for split, mass, rare in (
+        ("train", (60, 60, 10, 10), (5, 95, 0, 40)),
+        ("val", (10, 10, 0, 0), (0, 20, 0, 0)),
+        ("test", (10, 10, 0, 0), (1, 19, 0, 0)),
+    )
+}
+
+
+def several(labels=LABELS, **recipe):
+    counts = {name: each["present"] for name, each in labels["train"].items()}
+    facts = {"train_images_per_class": counts, "label_counts": labels, "task_reason": "task multilabel: said"}
+    return planned(recipe=recipe, **facts)
+
+
+def test_labels_that_do_not_exclude_each_other_have_a_logit_each():
+    plan = several()
+    assert (plan.task, plan.n_outputs, plan.loss) == ("multilabel", 2, "binary cross-entropy")
+    assert (plan.uncertain, plan.blank) == ("ignore", "ignore")
+    assert plan.class_weights == (1.0,) * 4
+    assert plan.reasons["task"] == "task multilabel: said"
+    assert plan.reasons["train.blank"] == "50 blank labels in train: left out of the loss"
+
+
+@pytest.mark.parametrize(
+    ("policies", "mass"),
+    [({}, (60, 60)), ({"uncertain": "ones"}, (60, 70)), ({"uncertain": "zeros", "blank": "zeros"}, (80, 60))],
+)
+def test_weights_of_a_label_are_those_of_what_is_known_of_it(policies, mass):
+    plan = several(imbalance={"method": "weights"}, train=policies)
+    assert plan.class_weights[:2] == pytest.approx([sum(mass) / (2 * count) for count in mass])
+    assert plan.class_weights[3] > plan.class_weights[2]
+
+
+def test_a_label_of_which_one_kind_is_known_is_refused_by_name():
+    labels = {**LABELS, "train": {**LABELS["train"], "rare": dict(zip(KINDS, (5, 0, 0, 40), strict=True))}}
+    with pytest.raises(DataError, match="always or never present in the training images: rare"):
+        several(labels)
+    assert several(labels, train={"blank": "zeros"}).blank == "zeros"
+
+
+def test_a_val_that_can_judge_no_label_is_refused():
+    with pytest.raises(DataError, match="on val no label is both present and absent"):
+        several({**LABELS, "val": {**LABELS["val"], "mass": dict(zip(KINDS, (0, 20, 0, 0), strict=True))}})
+
+
+def test_noisy_or_is_for_several_labels_too():
+    assert several(data={"level": "study", "level_rule": "noisy-or"}).level_rule == "noisy-or"
+
+
+@pytest.mark.parametrize("recipe", [{"train": {"blank": "zeros"}}, {"data": {"min_positive": 3}}])
+def test_settings_of_several_labels_are_refused_where_classes_exclude_each_other(recipe):
+    with pytest.raises(RecipeError, match="without meaning where classes exclude each other"):
+        planned(recipe=recipe)
+    assert several(**recipe).task == "multilabel"

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from effmed.data.audit.findings import Finding, counted, image_names
 from effmed.data.pixels.signature import CORNERS
+from effmed.data.records import has_class, is_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def find_shortcuts(manifest: Manifest, signatures: Signatures | None) -> list[Fi
     """
     frame = _labelled(manifest)
     attributes = list(_attributes(frame, None if signatures is None else signatures.corners[frame.index]))
-    classes = manifest.classes[1:] if len(manifest.classes) == 2 else manifest.classes
+    classes = manifest.classes[1:] if len(manifest.classes) == 2 and not manifest.is_multilabel else manifest.classes
     families = [_contrasts(attribute, name, frame) for attribute in attributes for name in classes]
     n_looked_at = sum(map(len, families))
     strongest = [_strongest(family, 1 - (1 - CONFIDENCE) / n_looked_at) for family in families if family]
@@ -174,10 +175,11 @@ def _if_it_varies(name: str, numbers: NDArray[np.int64], levels: tuple[str, ...]
 
 def _contrasts(attribute: _Attribute, label: str, frame: pd.DataFrame) -> list[_Contrast]:
     """Count the votes of one class and of all others for each level that enough patients have."""
-    is_class = (frame["label"] == label).to_numpy(np.int64)
+    known = is_told(frame, label).to_numpy()
+    is_class = has_class(frame, label).to_numpy(np.int64)
     n_levels = len(attribute.levels)
     voter = 2 * frame["voter"].to_numpy(np.int64) + is_class
-    ballots, n_images = np.unique(voter * n_levels + attribute.numbers, return_counts=True)
+    ballots, n_images = np.unique((voter * n_levels + attribute.numbers)[known], return_counts=True)
     order = np.lexsort((-n_images, ballots // n_levels))
     _, first = np.unique(ballots[order] // n_levels, return_index=True)
     voter, level = np.divmod(ballots[order][first], n_levels)
@@ -202,8 +204,8 @@ def _strongest(family: list[_Contrast], confidence: float) -> tuple[_Contrast, D
 def _finding(
     manifest: Manifest, frame: pd.DataFrame, contrast: _Contrast, difference: Difference, n_looked_at: int
 ) -> Finding:
-    is_class = (frame["label"] == contrast.label).to_numpy()
-    has_level = contrast.attribute.numbers == contrast.level
+    is_class = has_class(frame, contrast.label).to_numpy()
+    has_level = (contrast.attribute.numbers == contrast.level) & is_told(frame, contrast.label).to_numpy()
     rows = frame.index.to_numpy()[has_level & (is_class == (difference.value > 0))]
     is_error = difference.certain >= ERROR_DIFFERENCE
     return Finding(
@@ -237,11 +239,11 @@ def find_one_size_classes(manifest: Manifest) -> list[Finding]:
     """Find classes whose images all have one size that most images of the other classes do not have."""
     frame = manifest.frame
     size = (frame["rows"].astype(str) + " x " + frame["columns"].astype(str)).where(frame["rows"] > 0)
-    is_known = size.notna() & frame["label"].notna()
     found = []
     for name in manifest.classes:
-        rows = np.flatnonzero(is_known & (frame["label"] == name))
-        others = size[is_known & (frame["label"] != name)]
+        is_known, is_class = size.notna() & is_told(frame, name), has_class(frame, name)
+        rows = np.flatnonzero(is_known & is_class)
+        others = size[is_known & ~is_class]
         if len(rows) < N_IMAGES_LEAST or size.iloc[rows].nunique() > 1 or others.empty:
             continue
         n_different = int((others != size.iloc[rows[0]]).sum())

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from effmed.data.audit.findings import image_names
 from effmed.data.pixels.window import to_uint8
+from effmed.data.records import has_class
 from effmed.run import write_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PAGE = "index.html"
 N_PICTURES = 60  # of each class
 JPEG_PERCENT = 85  # quality: a picture of 160 pixels takes about 5 kB
 UNLABELLED = "without a label"
+NO_LABEL = "with none of the labels"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,13 @@ def write_sheet(
 
 def _groups(manifest: Manifest, pixels: CachedPixels) -> list[Group]:
     """Return some pictures of every class, evenly spread over the manifest."""
-    label = manifest.frame["label"].astype("string").fillna(UNLABELLED)
+    frame = manifest.frame
+    held = {name: has_class(frame, name) for name in manifest.classes}
+    if manifest.is_multilabel:
+        held[NO_LABEL] = frame["label"].notna() & ~np.any(list(held.values()), axis=0)
     groups = []
-    for name in [*manifest.classes, UNLABELLED]:
-        rows = np.flatnonzero(label == name)
+    for name, is_class in {**held, UNLABELLED: frame["label"].isna()}.items():
+        rows = np.flatnonzero(is_class)
         if len(rows):
             shown = rows[np.unique(np.linspace(0, len(rows) - 1, N_PICTURES).astype(int))]
             groups.append(Group(name, len(rows), _pictures(manifest, pixels, shown.tolist())))

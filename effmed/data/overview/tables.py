@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from pydicom.uid import UID
 
-from effmed.data.records import SPLITS
+from effmed.data.records import SPLITS, has_class
 
 if TYPE_CHECKING:
     from effmed.data.records import Manifest
@@ -74,7 +74,7 @@ def make_overview(manifest: Manifest) -> Overview:
         **{name: frame[name] for name in PICTURES},
     }
     columns["syntax"] = columns["syntax"].map(_syntax_name, na_action="ignore")
-    tables = {name: _tallies(column, frame["label"], manifest.classes) for name, column in columns.items()}
+    tables = {name: _tallies(column, frame, manifest.classes) for name, column in columns.items()}
     return Overview(
         splits=(*shares, _share("all", frame, manifest.classes)),
         tables={name: tallies for name, tallies in tables.items() if tallies},
@@ -88,23 +88,23 @@ def _share(name: str, frame: pd.DataFrame, classes: tuple[str, ...]) -> Share:
         n_images=len(frame),
         n_patients=patients,
         n_studies=studies,
-        per_class=_per_class(frame["label"], classes),
+        per_class=_per_class(frame, classes),
     )
 
 
-def _tallies(column: pd.Series, label: pd.Series, classes: tuple[str, ...]) -> tuple[Tally, ...]:
+def _tallies(column: pd.Series, frame: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Tally, ...]:
     if column.isna().all():
         return ()
     stated = column.astype("string").fillna(NOT_STATED)
     counts = {str(value): int(count) for value, count in stated.value_counts(sort=False).items()}
     return tuple(
-        Tally(value=value, n_images=count, per_class=_per_class(label[stated == value], classes))
+        Tally(value=value, n_images=count, per_class=_per_class(frame[stated == value], classes))
         for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
 
 
-def _per_class(label: pd.Series, classes: tuple[str, ...]) -> dict[str, int]:
-    return {name: int((label == name).sum()) for name in classes}
+def _per_class(frame: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, int]:
+    return {name: int(has_class(frame, name).sum()) for name in classes}
 
 
 def _sizes(frame: pd.DataFrame) -> pd.Series:

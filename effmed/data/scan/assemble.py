@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
-from effmed.data.classes import order_classes
+from effmed.data.classes import check_task, order_classes
 from effmed.data.pixels import PIXELS_PER_MEGAPIXEL, check_size
 from effmed.data.pseudonyms import make_pseudonyms
-from effmed.data.records import COLUMNS, NPZ_SUFFIX, Manifest, Unreadable, with_types
+from effmed.data.records import COLUMNS, LABEL, NPZ_SUFFIX, Manifest, Unreadable, label_columns, with_types
 from effmed.data.scan.headers import read_headers
+from effmed.data.scan.label_sets import label_texts, without_rare
 from effmed.data.scan.labels import (
     SPLIT_NAMES,
     LabelTable,
@@ -184,13 +185,15 @@ def _with_table(manifest: Manifest, table: LabelTable, *, keep_all: bool) -> Man
     left = f"; {n_left} images that it does not name are {'not labelled' if keep_all else 'left out'}" if n_left else ""
     reason = f"labels from {table.columns['label']!r} of {table.path.name}, matched by {how}{left}"
     reason += "; splits from the folders train, val and test" if by_folder else ""
-    return replace(manifest, unreadable=unreadable).with_frame(with_types(rows.assign(**joined)), labels=reason)
+    told = {"labels": reason} | ({"task": table.task} if table.task else {})
+    return replace(manifest, unreadable=unreadable).with_frame(with_types(rows.assign(**joined)), **told)
 
 
 def _joined(rows: pd.DataFrame, named: pd.DataFrame, column: str) -> pd.Series:
     """Return the table's column for each image; attributes that it leaves empty stay what the header says."""
     values = rows["image"].map(named[column]).astype("string")
-    return values if column in ("label", "split", "patient") else values.fillna(rows[column].astype("string"))
+    is_own = column in ("label", "split", "patient") or column.startswith(LABEL)
+    return values if is_own else values.fillna(rows[column].astype("string"))
 
 
 def _with_folders(manifest: Manifest) -> Manifest:
@@ -222,6 +225,8 @@ def _split_folders(images: pd.Series) -> pd.Series:
 
 
 def _with_classes(manifest: Manifest, settings: DataSettings, *, required: bool) -> Manifest:
+    if manifest.is_multilabel:
+        return _with_labels(manifest, settings)
     names = [str(name) for name in manifest.frame["label"].dropna().unique()]
     if required and len(names) < 2:
         hint = "a classifier needs images of at least two classes; name the folder above the class folders, or --labels"
@@ -229,4 +234,23 @@ def _with_classes(manifest: Manifest, settings: DataSettings, *, required: bool)
     if not names:
         return manifest.with_frame(manifest.frame, classes="no classes", labels="no labels")
     classes, reason = order_classes(names, settings)
-    return replace(manifest, classes=classes, reasons={**manifest.reasons, "classes": reason})
+    if required:
+        check_task(classes, settings)
+    task = "binary" if len(classes) == 2 else "multiclass"
+    said = f"task {task}: every image is of one of {len(classes)} classes (data.task)"
+    return replace(manifest, classes=classes, reasons={**manifest.reasons, "classes": reason, "task": said})
+
+
+def _with_labels(manifest: Manifest, settings: DataSettings) -> Manifest:
+    """Take the labels that enough images have."""
+    if settings.positive_class != "auto":
+        problem = f"data.positive_class = {settings.positive_class!r}, but labels do not exclude each other"
+        raise DataError(problem, hint="leave it out, or --set data.task=binary where every image has one class")
+    columns = label_columns(manifest.frame)
+    names = [column.removeprefix(LABEL) for column in columns]
+    kept, reason = without_rare(names, (manifest.frame[columns] == "1").sum(), settings)
+    rare = [LABEL + name for name in names if name not in kept]
+    frame = manifest.frame.drop(columns=rare)
+    if rare:
+        frame["label"] = label_texts(frame[label_columns(frame)])
+    return replace(manifest, classes=kept).with_frame(frame, classes=reason)

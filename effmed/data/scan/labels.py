@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from effmed.data.records import label_columns
+from effmed.data.scan.label_sets import (
+    find_separator,
+    is_exclusive,
+    label_texts,
+    read_columns,
+    read_lists,
+    task_text,
+)
 from effmed.errors import DataError, shortened
 
 if TYPE_CHECKING:
@@ -43,13 +52,15 @@ class LabelTable:
     Attributes:
         path: Where it lies.
         rows: Text columns ``image`` and ``label``, and those of patient, study, split, view, sex, age and site that
-            the table has; one row per image.
+            the table has; one row per image. Where labels do not exclude each other, ``label_<name>`` for each.
         columns: What the table calls these columns.
+        task: Why labels are taken not to exclude each other; empty where they do.
     """
 
     path: Path
     rows: pd.DataFrame
     columns: dict[str, str]
+    task: str = ""
 
 
 def read_labels(path: Path, settings: DataSettings) -> LabelTable:
@@ -67,13 +78,13 @@ def read_labels(path: Path, settings: DataSettings) -> LabelTable:
     if found["image"] is None:
         problem = f"{path} has no column with image paths; its columns are {', '.join(table.columns)}"
         raise DataError(problem, hint="name it: --set data.image_column=NAME")
-    label, label_column = _labels(table, path, found["label"], settings)
+    labels, label_column, task = _labels(table, path, found["label"], settings)
     columns = {name: column for name, column in found.items() if column is not None and name != "label"}
-    rows = pd.DataFrame({**{name: table[column] for name, column in columns.items()}, "label": label})
+    rows = pd.DataFrame({**{name: table[column] for name, column in columns.items()}, **labels})
     rows = rows.astype("string").apply(lambda column: column.str.strip())
     rows = rows.mask(rows.isin(NO_VALUE))
     _check_complete(rows, path)
-    return LabelTable(path, one_row_per_image(rows, path), {**columns, "label": label_column})
+    return LabelTable(path, one_row_per_image(rows, path), {**columns, "label": label_column}, task)
 
 
 def one_row_per_image(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -178,30 +189,60 @@ def _find_column(table: pd.DataFrame, name: str, settings: DataSettings) -> str 
     return next((by_name[candidate] for candidate in COLUMN_NAMES[name] if candidate in by_name), None)
 
 
-def _labels(table: pd.DataFrame, path: Path, column: str | None, settings: DataSettings) -> tuple[pd.Series, str]:
-    """Return the class of each row, and which columns said so."""
+def _labels(
+    table: pd.DataFrame, path: Path, column: str | None, settings: DataSettings
+) -> tuple[dict[str, pd.Series], str, str]:
+    """Return the label columns of the rows, which columns said so, and why there are several; "" where one."""
     if column is not None and not settings.label_columns:
-        return table[column], column
+        separator = find_separator(table[column], settings)
+        if separator is None:
+            return {"label": table[column]}, column, ""
+        labels = read_lists(table[column], separator, path)
+        return _several(labels, column, task_text(labels, f"names of {column!r} between {separator!r}", settings))
     columns = list(settings.label_columns or _indicator_columns(table, settings))
     missing = [name for name in columns if name not in table.columns]
     if missing or len(columns) < 2:
         problem = f"{path} has no column {missing[0]!r}" if missing else f"{path} has no label column"
         hint = "name it: --set data.label_column=NAME, or one 0/1 column per class: --set data.label_columns=[A,B]"
         raise DataError(f"{problem}; its columns are {', '.join(table.columns)}", hint=hint)
+    if settings.task in ("auto", "multilabel"):
+        labels = read_columns(table[columns], path)
+        if settings.task == "multilabel" or not is_exclusive(labels):
+            task = task_text(labels, f"{len(columns)} columns of labels", settings)
+            return _several(labels, ", ".join(columns), task)
     values = table[columns].apply(pd.to_numeric, errors="coerce").astype("float64")
     wrong = np.flatnonzero((values.sum(axis=1) != 1) | ~values.isin((0, 1)).all(axis=1))
     if len(wrong):
         names = ", ".join(columns)
         problem = f"{path}: {len(wrong)} rows do not have exactly one 1 among {names}, such as row {wrong[0] + 1}"
-        raise DataError(problem, hint="give every image exactly one class")
-    return values.idxmax(axis=1), ", ".join(columns)
+        raise DataError(problem, hint="give every image exactly one class, or --set data.task=multilabel")
+    return {"label": values.idxmax(axis=1)}, ", ".join(columns), ""
+
+
+def _several(labels: pd.DataFrame, source: str, task: str) -> tuple[dict[str, pd.Series], str, str]:
+    return {"label": label_texts(labels), **{str(name): labels[name] for name in labels.columns}}, source, task
 
 
 def _indicator_columns(table: pd.DataFrame, settings: DataSettings) -> Sequence[str]:
-    """Columns that hold nothing but 0 and 1 and are not used for anything else."""
+    """Columns that hold nothing but 0 and 1 and are not used for anything else.
+
+    Where these do not give every row exactly one 1, also those that hold -1 and blanks, and a 1 somewhere.
+    """
     used = {_find_column(table, name, settings) for name in COLUMN_NAMES}
     free = [column for column in table.columns if column not in used]
-    return [name for name in free if pd.to_numeric(table[name], errors="coerce").isin((0, 1)).all()]
+    numbers = {name: pd.to_numeric(table[name], errors="coerce").astype("float64") for name in free}
+    plain = [name for name in free if numbers[name].isin((0, 1)).all()]
+    one_each = len(plain) > 1 and bool((table[plain].apply(pd.to_numeric).sum(axis=1) == 1).all())
+    if settings.task in ("binary", "multiclass") or (one_each and settings.task == "auto"):
+        return plain
+    gaps = [name for name in free if name not in plain and _may_be_label(table[name], numbers[name])]
+    return [name for name in free if name in plain or name in gaps]
+
+
+def _may_be_label(column: pd.Series, numbers: pd.Series) -> bool:
+    """Whether a column holds 1, 0, -1 and blanks alone, with a 1 at least."""
+    is_blank = column.astype("string").str.strip().fillna("").isin(NO_VALUE)
+    return bool((numbers.isin((1, 0, -1)) | is_blank).all() and (numbers == 1).any())
 
 
 def _check_complete(rows: pd.DataFrame, path: Path) -> None:
@@ -209,6 +250,8 @@ def _check_complete(rows: pd.DataFrame, path: Path) -> None:
     if len(nameless):
         problem = f"{path}: {len(nameless)} rows name no image, such as row {nameless[0] + 1}"
         raise DataError(problem, hint="complete or remove them")
+    if label_columns(rows):
+        return
     unlabelled = rows.loc[rows["label"].isna(), "image"]
     if len(unlabelled):
         problem = f"{path}: {len(unlabelled)} images have no label (empty or NaN): {shortened(unlabelled)}"

@@ -1,6 +1,6 @@
 """Calibrators: how logits become probabilities that mean what they say; fitted on val, applied everywhere."""
 
-from effmed.evaluate.calibrators.fitting import fit_calibrator
+from effmed.evaluate.calibrators.fitting import fit_calibrator, fit_label_calibrators
 from effmed.evaluate.calibrators.maps import Affine, Beta, Each, Map, Steps, VennAbers
 from effmed.evaluate.calibrators.model import (
     Calibrator,
@@ -22,6 +22,7 @@ __all__ = [
     "VennAbers",
     "calibrate",
     "fit_calibrator",
+    "fit_label_calibrators",
     "identity_calibrator",
     "join_calibrators",
     "prevalence_with_limits",

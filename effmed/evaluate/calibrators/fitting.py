@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from effmed.errors import DataError, RecipeError
-from effmed.evaluate.calibrators.model import Calibrator
+from effmed.evaluate.calibrators.model import Calibrator, identity_calibrator, join_calibrators
 from effmed.evaluate.calibrators.ranks import fit_isotonic, fit_venn_abers
 from effmed.evaluate.calibrators.sigmoid import fit_beta, fit_intercept, fit_platt, fit_temperature
 from effmed.evaluate.calibrators.softmax import fit_softmax
@@ -74,6 +74,37 @@ def fit_calibrator(
         prevalence=tuple((events / truth.size).tolist()) if maps else (),
         reason=reason,
     )
+
+
+def fit_label_calibrators(
+    logits: NDArray[Any], truth: NDArray[Any], *, method: str, prior_shift: NDArray[Any], fitted_on: str = "val"
+) -> Calibrator:
+    """Fit a calibrator for each of several labels, on the images of which the label is known, and join them.
+
+    Args:
+        logits: (n, label) as the network gives them.
+        truth: (n, label) 1, 0, or -1 where a label is not known.
+        method: As in ``fit_calibrator``, for two classes.
+        prior_shift: (label,).
+        fitted_on: Name of the split.
+
+    Raises:
+        RecipeError: There is no such method, or not for two classes.
+        DataError: A method that was asked for by name cannot be fitted for a label.
+    """
+    fitted = []
+    for label in range(truth.shape[1]):
+        rows = truth[:, label] >= 0
+        shift = np.asarray(prior_shift[label : label + 1], dtype=np.float64)
+        if rows.any():
+            one = fit_calibrator(
+                logits[rows, label, None], truth[rows, label], method=method, prior_shift=shift, fitted_on=fitted_on
+            )
+        else:
+            one = identity_calibrator(1, f"not known of any image of {fitted_on}")
+            one = one.model_copy(update={"prior_shift": tuple(shift.tolist())})
+        fitted.append(one)
+    return join_calibrators(fitted)
 
 
 def _first_that_fits(method: str, logits: Floats, truth: Integers) -> tuple[CalibrationMethod, tuple[Map, ...], str]:

@@ -1,6 +1,6 @@
 """Where a probability becomes a decision, and what the decision is worth."""
 
-from effmed.evaluate.decisions.chosen import Decisions, choose_decisions
+from effmed.evaluate.decisions.chosen import Decisions, choose_decisions, choose_label_points
 from effmed.evaluate.decisions.net_benefit import gain_over_all, net_benefit, treat_all
 from effmed.evaluate.decisions.operating_point import (
     OperatingPoint,
@@ -50,6 +50,7 @@ __all__ = [
     "balanced_accuracy",
     "choose_certainty",
     "choose_decisions",
+    "choose_label_points",
     "choose_operating_point",
     "choose_referral",
     "coverage",

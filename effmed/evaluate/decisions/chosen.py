@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effmed.errors import DataError
 from effmed.evaluate.decisions.operating_point import OperatingPoint, choose_operating_point
 from effmed.evaluate.decisions.sets import Referral, SetRule, choose_referral, fit_sets, one_per_patient
 
@@ -20,7 +21,8 @@ class Decisions:
     """What decides.
 
     Attributes:
-        points: The operating point of two classes; of more the largest probability decides, and there is none.
+        points: The operating point of two classes; of more the largest probability decides, and there is none. Of
+            labels that do not exclude each other, one for each that has both kinds.
         sets: Limits of prediction sets; None makes none.
         referral: Below which certainty an image is referred; None refers none.
     """
@@ -28,6 +30,40 @@ class Decisions:
     points: tuple[OperatingPoint, ...] = ()
     sets: SetRule | None = None
     referral: Referral | None = None
+
+
+def choose_label_points(
+    probability: Floats,
+    truth: Integers,
+    settings: DecisionSettings,
+    *,
+    classes: tuple[str, ...],
+    chosen_on: str = "val",
+) -> tuple[tuple[OperatingPoint, ...], tuple[str, ...]]:
+    """Choose an operating point for each of several labels, on the images of which the label is known.
+
+    Args:
+        probability: (n, label) calibrated.
+        truth: (n, label) 1, 0, or -1 where not known.
+        settings: By which rule.
+        classes: Names of the labels.
+        chosen_on: Name of the split.
+
+    Returns:
+        The points; and why a label has none, one sentence each.
+    """
+    points, reasons = list[OperatingPoint](), list[str]()
+    for number, name in enumerate(classes):
+        rows = truth[:, number] >= 0
+        try:
+            point = choose_operating_point(
+                truth[rows, number], probability[rows, number], settings, class_name=name, chosen_on=chosen_on
+            )
+        except DataError as error:
+            reasons.append(error.problem)
+        else:
+            points.append(point)
+    return tuple(points), tuple(reasons)
 
 
 def choose_decisions(

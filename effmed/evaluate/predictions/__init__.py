@@ -1,6 +1,6 @@
 """Predictions: the table that evaluation judges; made here, or read from any program's file."""
 
-from effmed.evaluate.predictions.labels import UNKNOWN, apply_policy
+from effmed.evaluate.predictions.labels import UNKNOWN, apply_policy, label_numbers
 from effmed.evaluate.predictions.levels import Scores, join_predictions, join_scores
 from effmed.evaluate.predictions.reading import is_own_table, read_predictions
 from effmed.evaluate.predictions.table import (
@@ -23,6 +23,7 @@ __all__ = [
     "is_own_table",
     "join_predictions",
     "join_scores",
+    "label_numbers",
     "make_predictions",
     "n_patients",
     "patients_of",

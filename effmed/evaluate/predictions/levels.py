@@ -11,9 +11,17 @@ from scipy.special import log_expit
 
 from effmed.errors import DataError, RecipeError, shortened
 from effmed.evaluate.intervals import Floats, Integers, check_length
-from effmed.evaluate.predictions.labels import BLANK, PRESENT, UNCERTAIN
+from effmed.evaluate.predictions.labels import BLANK, PRESENT, UNCERTAIN, label_numbers
 from effmed.evaluate.predictions.reading import logits_of
-from effmed.evaluate.predictions.table import ATTRIBUTES, OUTCOME, TRUTH, Predictions, largest_class, output_classes
+from effmed.evaluate.predictions.table import (
+    ATTRIBUTES,
+    LABEL,
+    OUTCOME,
+    TRUTH,
+    Predictions,
+    largest_class,
+    output_classes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +57,8 @@ def join_scores(scores: Scores, unit: Unit, rule: Rule, *, positive: str | None 
         unit: What becomes one row; a row whose study or patient is not known stays alone.
         rule: Whether the logits of a unit are the mean or the largest of its images', output by output, or those of
             the probability that any image is positive were images independent (noisy-or, one output or several labels).
-        positive: Class that a unit has as soon as one of its images has it; None: images of a unit must agree.
+        positive: Class that a unit has as soon as one of its images has it; None: images of a unit must agree. Of
+            labels that do not exclude each other (``label_<name>``) a unit has each that one of its images has.
 
     Returns:
         One row per unit, in the order in which the units first occur: the row of its first image, as frame 0; float64
@@ -63,9 +72,10 @@ def join_scores(scores: Scores, unit: Unit, rule: Rule, *, positive: str | None 
     """
     rows = scores.rows.reset_index(drop=True)
     check_length(scores.logits, len(rows), "rows of logits")
-    check_rule(rule, scores.logits.shape[1])
+    labels = [str(name) for name in rows.columns if str(name).startswith(LABEL)]
+    check_rule(rule, 1 if labels else scores.logits.shape[1])
     number = _unit_numbers(rows, unit)
-    for name in (*SHARED[unit], *(() if positive else ("label",))):
+    for name in (*SHARED[unit], *(() if positive or labels else ("label",))):
         _check_same(rows, number, unit, name)
     order, starts = _sorted(rows, number)
     logits = np.array(scores.logits, dtype=np.float64)
@@ -74,6 +84,8 @@ def join_scores(scores: Scores, unit: Unit, rule: Rule, *, positive: str | None 
     joined = _with_attributes(joined, rows, number, ATTRIBUTES)
     if positive and "label" in rows:
         joined["label"] = _any_positive(rows["label"], number, joined["label"], positive)
+    for name in labels:
+        joined[name] = _any_present(label_numbers(rows[name].to_numpy(object), name.removeprefix(LABEL)), number)
     return Scores(joined, _combined(logits[order], starts, rule), _failures(scores, rows, number, order))
 
 
@@ -155,6 +167,13 @@ def _any_positive(labels: pd.Series[Any], number: Integers, first: pd.Series[Any
     return known.mask(pd.Series(is_positive, index=first.index), positive)
 
 
+def _any_present(labels: Integers, number: Integers) -> Any:  # noqa: ANN401  pandas' array of text
+    """Return the label of units as text: present where any image has it, absent only where all images lack it."""
+    rank = {PRESENT: 3, UNCERTAIN: 2, BLANK: 1}  # what wins
+    best = pd.Series([rank.get(int(each), 0) for each in labels]).groupby(number).max().to_numpy()
+    return pd.array([("0", None, "-1", "1")[each] for each in best], dtype="string")
+
+
 def join_predictions(predictions: Predictions, unit: Unit, rule: Rule) -> Predictions:
     """Make one row per study or patient of a table that another program wrote.
 
@@ -198,11 +217,8 @@ def _with_truth(predictions: Predictions, joined: pd.DataFrame, number: Integers
     """Give units the truth of their images: positive, or a label present, as soon as one image has it."""
     classes = predictions.classes
     if predictions.is_multilabel:
-        rank = {PRESENT: 3, UNCERTAIN: 2, BLANK: 1}  # what wins; absent only where all images are
         for place, name in enumerate(classes):
-            labels = predictions.labels[:, place]
-            best = pd.Series([rank.get(int(each), 0) for each in labels]).groupby(number).max().to_numpy()
-            joined[TRUTH + name] = pd.array([("0", None, "-1", "1")[each] for each in best], dtype="string")
+            joined[TRUTH + name] = _any_present(predictions.labels[:, place], number)
     elif len(classes) == 2:
         truth = predictions.frame["truth"]
         joined["truth"] = _any_positive(truth, number, joined["truth"], classes[1]).astype("string")

@@ -29,6 +29,7 @@ OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  
 LESS_THAN_ONE_CLASS = ("prediction_set", "referred")  # after the attributes, where the bundle knows of them
 BETWEEN = " | "  # the classes of a prediction set
 YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+LABEL = "label_"  # of a manifest, before the name of each label, where labels do not exclude each other
 TRUTH = "truth_"  # before the name of each label, where labels do not exclude each other
 N_NAMES_SHOWN = 10
 
@@ -163,7 +164,9 @@ def make_predictions(
     """Turn logits into the predictions table.
 
     Args:
-        frame: One row per image: image, frame and, where known, patient, study, label and attributes.
+        frame: One row per image: image, frame and, where known, patient, study, label and attributes. Where labels do
+            not exclude each other, ``label_<class>`` for each (1, 0, -1 or nothing): the table then has a truth, a
+            logit and a probability per label, and the decision names those at or above their operating points.
         classes: In the order of the outputs.
         logits: (n, outputs) as the network gives them; NaN where the image could not be scored.
         calibrator: How they become probabilities.
@@ -179,22 +182,42 @@ def make_predictions(
     failed = np.isin(np.arange(len(frame)), list(failures))
     check_scored(np.asarray(logits), failed)
     raw = np.where(failed[:, None], np.nan, np.asarray(logits, dtype=np.float64))
+    columns: dict[str, Any] = {name: frame[name].to_numpy(object) for name in (*IDENTITY, *ATTRIBUTES) if name in frame}
+    columns |= {
+        "status": np.where(failed, "unreadable", "ok"),
+        "reason": [_failure_text(failures.get(row)) for row in range(len(frame))],
+        "input_warning": "",
+    }
+    if LABEL + classes[0] in frame:
+        columns |= _label_columns(frame, classes, raw, expit(calibrate(calibrator, raw)), decisions)
+        return arranged(columns, len(frame), classes)
     probability = probabilities(calibrate(calibrator, raw))
     point = decisions.points[0] if decisions.points else None
     decided = _decisions(probability, classes, point)
-    columns: dict[str, Any] = {name: frame[name].to_numpy(object) for name in (*IDENTITY, *ATTRIBUTES) if name in frame}
     columns["truth"] = frame["label"].to_numpy(object) if "label" in frame else None
     columns |= {f"logit_{name}": raw[:, i] for i, name in enumerate(output_classes(classes))}
     columns |= {f"probability_{name}": probability[:, i] for i, name in enumerate(classes)}
     columns |= {
         "predicted_class": np.where(failed, "", largest_class(probability, classes)),
         "decision": np.where(failed, "", decided),
-        "status": np.where(failed, "unreadable", "ok"),
-        "reason": [_failure_text(failures.get(row)) for row in range(len(frame))],
-        "input_warning": "",
     }
     uncertain = _less_than_one_class(probability, decided, classes, decisions)
     return arranged(columns | uncertain, len(frame), classes, tuple(uncertain))
+
+
+def _label_columns(
+    frame: pd.DataFrame, classes: tuple[str, ...], raw: Floats, probability: Floats, decisions: Decisions
+) -> dict[str, Any]:
+    """Return truth, logit and probability of each label, and the decision: the labels called, or "none"."""
+    columns: dict[str, Any] = {TRUTH + name: frame[LABEL + name].to_numpy(object) for name in classes}
+    columns |= {f"logit_{name}": raw[:, i] for i, name in enumerate(classes)}
+    columns |= {f"probability_{name}": probability[:, i] for i, name in enumerate(classes)}
+    limits = {point.class_name: point.threshold for point in decisions.points}
+    called = probability >= np.array([limits.get(name, np.inf) for name in classes])
+    names = [BETWEEN.join(name for name, held in zip(classes, row, strict=True) if held) or "none" for row in called]
+    failed = np.isnan(probability).any(axis=1)
+    columns["decision"] = np.where(failed | (not limits), "", names)
+    return columns
 
 
 def _less_than_one_class(

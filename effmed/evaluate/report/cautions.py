@@ -166,15 +166,30 @@ def _origin_cautions(evidence: Evidence, context: ReportContext) -> list[str]:
         found.append(f"The calibrator was fitted on these images ({context.split}): calibration looks too good.")
     if evidence.has_events and (evidence.called is None or not points):
         found.append(_no_point_text(evidence))
+    elif evidence.is_multilabel:
+        found += _pointless_labels(evidence, {point.class_name for point in points})
     found += [text for point in points for text in _point_cautions(point, context.split)]
     return found
 
 
 def _no_point_text(evidence: Evidence) -> str:
     if evidence.called is None:
-        given = "Not every label has an operating point" if evidence.is_multilabel else "No operating point was given"
+        given = "No label has an operating point" if evidence.is_multilabel else "No operating point was given"
         return f"{given}: sensitivity, specificity and predictive values are not reported."
     return "The decisions are the table's own; the threshold behind them is not known here."
+
+
+def _pointless_labels(evidence: Evidence, with_point: set[str]) -> list[str]:
+    """Say which labels cannot be called; see the run's facts for the reasons."""
+    missing = [name for name in evidence.classes if name not in with_point]
+    if not missing:
+        return []
+    names = ", ".join(missing)
+    return [
+        f"Not every label has an operating point: {names} {'is' if len(missing) == 1 else 'are'} never called, and "
+        "sensitivity, specificity and predictive values are not reported for "
+        f"{'it' if len(missing) == 1 else 'them'}."
+    ]
 
 
 def _point_cautions(point: OperatingPoint, split: str) -> list[str]:

@@ -37,7 +37,7 @@ class Evidence:
         truth: Class numbers, (n,); of several labels (n, class): 1, 0, or -1 where a label is not known.
         logits: Per stage, (n, outputs).
         called: Number of the class that each image was decided to be, (n,); of several labels (n, class) whether each
-            was called; None without decisions.
+            was called, -1 for labels without an operating point; None without decisions.
         settings: Replicates, seed and policies.
     """
 
@@ -123,8 +123,11 @@ class Evidence:
         truth = self.happened[:, number]
         rows = np.flatnonzero(truth != UNKNOWN)
         called = None
-        if self.called is not None:
-            called = self.called[rows, number] == 1 if self.is_multilabel else self.called[rows] == number
+        if self.called is not None and self.is_multilabel:
+            own = self.called[rows, number]
+            called = None if (own == UNKNOWN).any() else own == 1
+        elif self.called is not None:
+            called = self.called[rows] == number
         probability = self.probability(stage)[rows, number]
         is_exact = self.has_own_logits and bool(np.isfinite(log_odds).all())
         return OneClass(
@@ -258,12 +261,12 @@ def _called(predictions: Predictions, context: ReportContext) -> Integers | None
 
 
 def _called_labels(predictions: Predictions, context: ReportContext) -> Integers | None:
-    """Compare each label's probability with its own threshold; None unless every label has one."""
+    """Compare each label's probability with its own threshold; None where no label has one."""
     thresholds = {point.class_name: point.threshold for point in context.operating_points}
-    if not set(predictions.classes) <= set(thresholds):
+    if not set(predictions.classes) & set(thresholds):
         return None
-    limits = np.array([thresholds[name] for name in predictions.classes])
-    return np.asarray(predictions.probability >= limits, dtype=np.int64)
+    limits = np.array([thresholds.get(name, np.nan) for name in predictions.classes])
+    return np.where(np.isnan(limits), UNKNOWN, predictions.probability >= limits).astype(np.int64)
 
 
 def _decided(decisions: NDArray[Any], classes: tuple[str, ...]) -> Integers | None:

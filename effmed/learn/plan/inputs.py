@@ -44,10 +44,10 @@ def frame_reasons(settings: DataSettings) -> dict[str, str]:
     }
 
 
-def plan_level(recipe: Recipe, n_classes: int, reasons: Reasons) -> dict[str, str]:
+def plan_level(recipe: Recipe, n_classes: int, task: str, reasons: Reasons) -> dict[str, str]:
     """Return what one prediction is about; by which rule is refused where it has no meaning."""
     data = recipe.data
-    if data.level_rule == "noisy-or" and n_classes > 2:
+    if data.level_rule == "noisy-or" and task == "multiclass":
         problem = f"data.level_rule = noisy-or is for two classes, not for {n_classes} that exclude each other"
         raise RecipeError(problem, hint="--set data.level_rule=mean, or max")
     is_image = data.level == "image"

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from effmed.data.fingerprint import known_labels
+from effmed.errors import RecipeError
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
     from effmed.learn.plan.reasons import Reasons
     from effmed.recipe import Recipe
 
+Task: TypeAlias = Literal["binary", "multiclass", "multilabel"]
+POLICIES = {
+    "uncertain": {"ignore": "left out of the loss", "zeros": "count as absent", "ones": "count as present"},
+    "blank": {"ignore": "left out of the loss", "zeros": "count as absent"},
+}
+ONLY_SEVERAL = (("train", "uncertain"), ("train", "blank"), ("data", "min_positive"))
+
+
+def plan_task(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> Task:
+    """Return what the outputs mean, from the labels and the recipe.
+
+    Raises:
+        RecipeError: A setting of several labels is given for classes that exclude each other.
+    """
+    usual = type(recipe)()
+    idle = [f"{part}.{key}" for part, key in ONLY_SEVERAL if _value(recipe, part, key) != _value(usual, part, key)]
+    if idle and not fingerprint.label_counts:
+        problem = f"{' and '.join(idle)}: without meaning where classes exclude each other"
+        raise RecipeError(problem, hint="leave that out, or --set data.task=multilabel")
+    n = len(fingerprint.train_images_per_class)
+    reasons.sentences["task"] = fingerprint.task_reason or f"{n} classes that exclude each other"
+    if fingerprint.label_counts:
+        return "multilabel"
+    return "binary" if n == 2 else "multiclass"
+
+
+def _value(recipe: Recipe, section: str, key: str) -> object:
+    return getattr(getattr(recipe, section), key)
+
 
 def plan_loss(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> dict[str, object]:
-    """Return the loss of classes that exclude each other, their weights, and the calibration."""
+    """Return the loss, its weights, and the calibration.
+
+    Raises:
+        DataError: Of several labels one is always or never present in train, or none can be judged on val.
+    """
+    decide = _plan_labels if fingerprint.label_counts else _plan_classes
+    return decide(recipe, fingerprint, reasons)
+
+
+def _plan_classes(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> dict[str, object]:
+    """Return loss and calibration of classes that exclude each other."""
     counts = fingerprint.train_images_per_class
     binary = len(counts) == 2
     spread = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -27,4 +69,30 @@ def plan_loss(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> dic
         "loss": "binary cross-entropy" if binary else "cross-entropy",
         "class_weights": weights,
         "calibration": reasons.choose("calibration.method", recipe.calibration.method, fitted, f"{why}, fitted on val"),
+        "uncertain": recipe.train.uncertain,
+        "blank": recipe.train.blank,
+    }
+
+
+def _plan_labels(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> dict[str, object]:
+    """Return loss and calibration of labels that do not exclude each other."""
+    policies = recipe.train.uncertain, recipe.train.blank
+    counts = known_labels(fingerprint.label_counts, *policies)
+    spread = ", ".join(f"{name} {present} of {present + absent}" for name, (absent, present) in counts.items())
+    why = f"present in training images: {spread}; weighting distorts probabilities and rarely helps the AUROC"
+    method = reasons.choose("imbalance.method", recipe.imbalance.method, "none", why)
+    pairs = [(1.0, 1.0)] * len(counts)
+    if method == "weights":
+        pairs = [(sum(each) / (2 * each[0]), sum(each) / (2 * each[1])) for each in counts.values()]
+    n_left = {kind: sum(each[kind] for each in fingerprint.label_counts["train"].values()) for kind in POLICIES}
+    for kind, policy in zip(POLICIES, policies, strict=True):
+        reasons.sentences[f"train.{kind}"] = f"{n_left[kind]} {kind} labels in train: {POLICIES[kind][policy]}"
+    reasons.sentences["loss"] = f"each of {len(counts)} labels for itself, averaged over the known ones of a batch"
+    why = "for each label two parameters, fewer where it has few events, fitted on val"
+    return {
+        "loss": "binary cross-entropy",
+        "class_weights": tuple(weight for pair in pairs for weight in pair),
+        "calibration": reasons.choose("calibration.method", recipe.calibration.method, "platt", why),
+        "uncertain": policies[0],
+        "blank": policies[1],
     }

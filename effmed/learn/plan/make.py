@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
 from effmed.learn.plan.inputs import frame_reasons, per_channel, plan_level, plan_preprocessing, size_reason
-from effmed.learn.plan.labels import plan_loss
+from effmed.learn.plan.labels import plan_loss, plan_task
 from effmed.learn.plan.reasons import Reasons
 from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
 
@@ -29,11 +29,13 @@ def make_plan(
         machine: Where the network will run.
 
     Raises:
-        RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``.
+        RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``; or a setting of several labels
+            is given for classes that exclude each other.
+        DataError: Of several labels one is always or never present in train, or none can be judged on val.
     """
     reasons = Reasons()
     classes = tuple(fingerprint.train_images_per_class)
-    task: Literal["binary", "multiclass"] = "binary" if len(classes) == 2 else "multiclass"
+    task = plan_task(recipe, fingerprint, reasons)
     n_train = fingerprint.images_per_split["train"]
     image_size = reasons.choose(
         "model.image_size", recipe.model.image_size, variant.resolution_px, size_reason(variant)
@@ -53,7 +55,7 @@ def make_plan(
         preprocessing=preprocessing,
         frames=recipe.data.frames,
         frame_rule=recipe.data.frame_rule,
-        **plan_level(recipe, len(classes), reasons),
+        **plan_level(recipe, len(classes), task, reasons),
         mean=per_channel(native.mean, preprocessing.channels),
         std=per_channel(native.std, preprocessing.channels),
         batch_size=batch_size,

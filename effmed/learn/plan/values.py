@@ -19,7 +19,7 @@ class Head:
     """What the outputs of a network mean.
 
     Attributes:
-        task: "binary", "multiclass" …
+        task: "binary", "multiclass" or "multilabel".
         classes: In the order of the outputs.
     """
 
@@ -77,7 +77,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: Literal["binary", "multiclass"]
+    task: Literal["binary", "multiclass", "multilabel"]
     classes: tuple[str, ...]
     variant: str
     network: str
@@ -98,7 +98,9 @@ class Plan(BaseModel):
     weight_decay: float
     warmup_fraction: float
     loss: Literal["binary cross-entropy", "cross-entropy"]
-    class_weights: tuple[float, ...]
+    class_weights: tuple[float, ...]  # of several labels: absent and present of each
+    uncertain: Literal["ignore", "zeros", "ones"]
+    blank: Literal["ignore", "zeros"]
     metric: Literal["auroc", "log_loss"]
     patience: int
     augment: AugmentSettings
@@ -116,7 +118,7 @@ class Plan(BaseModel):
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of the head: one logit for two classes, else one per class."""
+        """Outputs of the head: one logit for two classes, else one per class or label."""
         return 1 if self.task == "binary" else len(self.classes)
 
     @property

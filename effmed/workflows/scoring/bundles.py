@@ -81,6 +81,8 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         "patients": ", ".join(f"{name} {count}" for name, count in sheet.n_patients.items()),
         "weights SHA-256": sheet.weights_sha256,
     }
+    if plan.task == "multilabel":
+        facts["uncertain and blank labels in training"] = f"uncertain {plan.uncertain}, blank {plan.blank}"
     for number, each in enumerate(sheet.recalibrations, start=1):
         facts[f"recalibration {number}"] = each.text
     return ReportContext(
@@ -124,7 +126,10 @@ def with_frames(bundle: Bundle, settings: DataSettings) -> tuple[Bundle, DataSet
     if plan.frames == "error":
         said = {key: getattr(settings, key) for key in FRAMES}
         bundle = replace(bundle, plan=plan.model_copy(update=said))
-    return bundle, settings.model_copy(update={key: getattr(bundle.plan, key) for key in FRAMES + LEVELS})
+    known = {key: getattr(bundle.plan, key) for key in FRAMES + LEVELS}
+    if plan.task == "multilabel":
+        known |= {"task": plan.task, "min_positive": 0}
+    return bundle, settings.model_copy(update=known)
 
 
 def check_as_made(plan: Plan, settings: DataSettings) -> None:
@@ -181,12 +186,37 @@ def known_patients(run: Run | None, manifest: Manifest, settings: DataSettings, 
     return None if n_known == 0 and patients.isna().any() else n_known
 
 
-def check_classes(manifest: Manifest, bundle: Bundle) -> None:
-    """Raise ``BundleError`` where the labels name a class that the bundle does not know."""
+def check_classes(manifest: Manifest, bundle: Bundle, talk: Talk) -> None:
+    """Raise ``BundleError`` where the labels name a class that the bundle does not know.
+
+    Of labels that do not exclude each other those that the bundle does not know are left out, and that is said.
+    """
+    several = bundle.plan.task == "multilabel"
+    if manifest.classes and manifest.is_multilabel != several:
+        problem = f"the bundle is for {_task_text(several)}, the table is of {_task_text(manifest.is_multilabel)}"
+        raise BundleError(problem, hint="give labels of the bundle's kind; data.task says how a table is read")
+    if several:
+        _check_labels(manifest, bundle, talk)
+        return
     unknown = sorted(set(manifest.classes) - set(bundle.sheet.classes))
     if unknown:
         problem = f"the labels name classes that the bundle does not know: {', '.join(unknown[:N_SHOWN])}"
         raise BundleError(problem, hint=f"rename them to the bundle's: {', '.join(bundle.sheet.classes)}")
+
+
+def _task_text(several: bool) -> str:
+    return "several labels that do not exclude each other" if several else "classes that exclude each other"
+
+
+def _check_labels(manifest: Manifest, bundle: Bundle, talk: Talk) -> None:
+    names, known = set(manifest.classes), bundle.sheet.classes
+    if names.isdisjoint(known):
+        problem = f"the table holds none of the bundle's labels {', '.join(known[:N_SHOWN])}"
+        raise BundleError(problem, hint="rename the table's labels to the bundle's")
+    if names - set(known):
+        talk.warn(f"labels that the bundle does not know are left out: {', '.join(sorted(names - set(known)))}")
+    if missing := [name for name in known if name not in names]:
+        talk.warn(f"labels that the table does not hold are not known of any image: {', '.join(missing)}")
 
 
 def score(bundle: Bundle, manifest: Manifest, talk: Talk) -> Predictions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from effmed.data.scan import scan
-from effmed.errors import DataError, RecipeError
+from effmed.errors import BundleError, DataError, RecipeError
 from effmed.evaluate import calibration
 from effmed.evaluate.calibrators import calibrate as calibrated
 from effmed.evaluate.report.evidence import Evidence
@@ -41,6 +41,9 @@ def calibrate(run: Path, recipe: Recipe, *, data: Path, labels: Path | None, out
     if out.resolve() in (folder.resolve(), run.resolve()):
         raise RecipeError(f"--out {out} is the bundle itself", hint="name another folder: the old bundle stays")
     bundle = read_bundle(folder)
+    if bundle.plan.task == "multilabel":
+        problem = f"bundle {folder} has several labels: 'effmed calibrate' is for classes that exclude each other"
+        raise BundleError(problem, hint="train with the site's images, or calibrate the table of predictions elsewhere")
     site = _read_site(bundle, run_of(folder, bundle.sheet), recipe, (data, labels), talk)
     sheet, notes = updated_sheet(bundle, site, recipe, talk)
     change = _change(site, recipe, folder, run.resolve().name)
@@ -91,7 +94,7 @@ def _read_site(bundle: Bundle, run: Run | None, recipe: Recipe, source: tuple[Pa
     needs_labels = recipe.calibration.update in LABELLED
     reading = progress_of(talk, "reading headers")
     manifest = scan(data, labels, settings, labelled=needs_labels, on_progress=reading)
-    check_classes(manifest, bundle)
+    check_classes(manifest, bundle, talk)
     n_known = known_patients(run, manifest, settings, talk)
     if n_known:
         problem = f"{n_known} patients of {data} bear the ids of patients that the network was trained or tuned on"

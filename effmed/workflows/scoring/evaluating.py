@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from effmed.data.scan import scan
 from effmed.errors import BundleError
-from effmed.evaluate.calibrators import calibrate
-from effmed.evaluate.decisions import choose_decisions
 from effmed.evaluate.predictions import read_predictions
 from effmed.evaluate.report import Report, make_report
 from effmed.learn.bundle import read_bundle, read_sheet
@@ -31,6 +29,7 @@ from effmed.workflows.scoring.bundles import (
     tell_of_ids,
     with_frames,
 )
+from effmed.workflows.scoring.choosing import decide_again
 from effmed.workflows.talk import Talk, progress_of
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     bundle, settings = with_frames(read_bundle(folder), recipe.data)
     tell_of_ids(settings, talk)
     manifest = scan(data, labels, settings, on_progress=progress_of(talk, "reading headers"))
-    check_classes(manifest, bundle)
+    check_classes(manifest, bundle, talk)
     table = score(bundle, manifest, talk)
     origin = run_of(folder, bundle.sheet)
     site = data.resolve().name
@@ -106,8 +105,6 @@ def _with_decisions(context: ReportContext, plan: Plan, wanted: DecisionSettings
     if context.val is None or context.calibrator.fitted_on not in ("", "val"):
         problem = "section 'decision' is chosen on val, whose predictions lie in the run and not in its bundle"
         raise BundleError(problem, hint="name the run folder, or leave section 'decision' out")
-    known = context.val.readable.labelled
     settings = plan.decision.model_copy(update={key: getattr(wanted, key) for key in wanted.model_fields_set})
-    probability = known.to_probability(calibrate(context.calibrator, known.logits))
-    chosen = choose_decisions(probability, known.truth, known.patients, settings, classes=known.classes)
+    chosen, _ = decide_again(context.val.readable.labelled, context.calibrator, plan, settings)
     return replace(context, operating_points=chosen.points, sets=chosen.sets, referral=chosen.referral)

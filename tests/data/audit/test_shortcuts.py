@@ -323,3 +323,15 @@ def test_unknown_sizes_and_labels_do_not_count():
 
 def test_a_class_without_others_is_fine():
     assert sizes(["sick"] * 30, 512) == []
+
+
+def test_several_labels_are_each_looked_at_where_they_are_known():
+    """The mark goes along with ``a``; where ``a`` is not known it does not."""
+    labels = {"a": ["1"] * 30 + ["0"] * 30 + [None] * 30, "b": ["1", "0"] * 45}
+    made = make.several(labels)
+    views = ["AP"] * 30 + ["PA"] * 30 + ["AP", "PA"] * 15
+    found = find_shortcuts(made.with_frame(made.frame.assign(view=views)), None)
+    assert [each.severity for each in found] == ["error"]
+    assert "all 30 patients of class a have view AP" in found[0].text
+    sizes = made.with_frame(made.frame.assign(rows=[10] * 30 + [12] * 60))
+    assert any("class a are 10 x 16 pixels" in each.text for each in find_one_size_classes(sizes))

@@ -471,7 +471,7 @@ def test_a_medmnist_file_is_data_as_it_is(tmp_path):
     manifest = found(tmp_path / "m.npz")
     assert manifest.classes == ("0", "1")
     assert set(manifest.frame["split"]) == {"train", "val", "test"}
-    assert set(manifest.reasons) == {"labels", "patient", "classes"}
+    assert set(manifest.reasons) == {"labels", "patient", "classes", "task"}
 
 
 def test_prediction_on_a_medmnist_file_of_one_class_is_possible(tmp_path):

@@ -73,9 +73,9 @@ def test_named_columns_of_0_and_1_come_before_a_label_column(tmp_path):
 
 
 @pytest.mark.parametrize("row", [(1, 1), (0, 0)])
-def test_an_image_with_several_classes_or_none_is_refused(tmp_path, row):
+def test_an_image_with_several_classes_or_none_is_refused_where_classes_exclude_each_other(tmp_path, row):
     path = make.table(tmp_path / "t.csv", path=[*PATHS, "c.png"], normal=[1, 0, row[0]], tumour=[0, 1, row[1]])
-    error = refusal(read, path)
+    error = refusal(lambda path: read(path, task="multiclass"), path)
     assert "1 rows do not have exactly one 1 among normal, tumour, such as row 3" in error.problem
     assert "exactly one class" in error.hint
 

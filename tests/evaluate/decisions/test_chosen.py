@@ -6,6 +6,7 @@ import pytest
 from effmed.errors import DataError
 from effmed.evaluate.decisions import (
     choose_decisions,
+    choose_label_points,
     choose_operating_point,
     choose_referral,
     fit_sets,
@@ -53,3 +54,15 @@ def test_one_image_of_every_patient_is_taken_the_same_each_time():
 def test_a_rule_without_events_is_refused():
     with pytest.raises(DataError, match="no operating point"):
         choose_decisions(TWO, np.zeros(60, dtype=np.int64), None, SETTINGS, classes=("no", "yes"))
+
+
+def test_each_label_has_the_point_of_its_own_known_images_or_a_reason():
+    probability = np.column_stack([POSITIVE, 1 - POSITIVE, POSITIVE])
+    truth = np.column_stack([TRUTH, 1 - TRUTH, np.where(TRUTH == 1, -1, TRUTH)])
+    truth[:10, 1] = -1
+    points, reasons = choose_label_points(probability, truth, SETTINGS, classes=("a", "b", "c"))
+    first = choose_operating_point(TRUTH, POSITIVE, SETTINGS, class_name="a")
+    second = choose_operating_point(truth[10:, 1], probability[10:, 1], SETTINGS, class_name="b")
+    assert points == (first, second)
+    assert len(reasons) == 1
+    assert reasons[0].startswith("no operating point for class 'c' on val")

@@ -249,3 +249,13 @@ def test_noisy_or_of_mere_scores_is_refused_in_these_words(tmp_path):
     table = read_predictions(path, ColumnSettings(score="points"))
     with pytest.raises(RecipeError, match="noisy-or is for probabilities, not for mere scores"):
         join_predictions(table, "patient", "noisy-or")
+
+
+def test_a_unit_has_every_label_that_one_of_its_images_has():
+    labels = {"label_a": pd.array(["0", "1", "0", None], dtype="string"), "label_b": pd.array(["0", "-1", None, None])}
+    made = scores(["w", "x", "y", "z"], np.arange(8.0).reshape(4, 2), patient=["p", "p", "q", "q"], **labels)
+    joined = join_scores(made, "patient", "max")
+    assert joined.rows["label_a"].fillna("?").tolist() == ["1", "?"]
+    assert joined.rows["label_b"].fillna("?").tolist() == ["-1", "?"]
+    assert joined.logits.tolist() == [[2, 3], [6, 7]]
+    assert np.isfinite(join_scores(made, "patient", "noisy-or").logits).all()

@@ -1,0 +1,66 @@
+"""What is chosen on val: of classes at once, of several labels for each, on what is known of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from effmed.evaluate.calibrators import calibrate, fit_calibrator
+from effmed.evaluate.decisions import choose_label_points
+from effmed.evaluate.predictions import Scores, make_predictions
+from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of
+from tests.learn.make import plan
+
+LABELS = ("a", "b")
+CHANCE = np.random.default_rng(0)
+REASONS = {"calibration.method": "fitted"}
+
+
+def several(**changes):
+    return plan(task="multilabel", classes=LABELS, class_weights=(1.0, 1.0, 0.5, 2.0), reasons=REASONS, **changes)
+
+
+def rows():
+    cells = {"label_a": ["1", "0", "-1", None] * 50, "label_b": ["0", "1"] * 100}
+    frame = pd.DataFrame({name: pd.array(each, dtype="string") for name, each in cells.items()})
+    return frame.assign(image=[f"{k}.png" for k in range(200)], frame=0)
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        ({}, [1, 0, -1, -1]),
+        ({"uncertain": "ones", "blank": "zeros"}, [1, 0, 1, 0]),
+        ({"uncertain": "zeros"}, [1, 0, 0, -1]),
+    ],
+)
+def test_uncertain_and_blank_labels_count_as_the_plan_says(policies, expected):
+    assert truth_of(rows(), several(**policies))[:4, 0].tolist() == expected
+
+
+def test_classes_have_their_numbers():
+    assert truth_of(pd.DataFrame({"label": ["opacity", "clear"]}), plan()).tolist() == [1, 0]
+
+
+def test_each_label_is_calibrated_after_its_own_shift():
+    decided = several()
+    truth = truth_of(rows(), decided)
+    logits = CHANCE.normal(size=(200, 2)) + truth
+    calibrator, chosen, missing = decide_on_val(Scores(rows(), logits, {}), decided)
+    assert calibrator.prior_shift == (0.0, pytest.approx(np.log(4)))
+    known = truth[:, 0] >= 0
+    alone = fit_calibrator(logits[known, :1], truth[known, 0], method="auto", prior_shift=np.zeros(1))
+    assert calibrate(calibrator, logits)[:, :1] == pytest.approx(calibrate(alone, logits[:, :1]))
+    assert [point.class_name for point in chosen.points] == list(LABELS)
+    assert (chosen.sets, chosen.referral, missing) == (None, None, ())
+
+
+def test_other_rules_choose_on_the_same_images():
+    decided = several()
+    logits = CHANCE.normal(size=(200, 2))
+    calibrator, chosen, _ = decide_on_val(Scores(rows(), logits, {}), decided)
+    table = make_predictions(rows(), LABELS, logits, calibrator=calibrator, decisions=chosen, failures={})
+    settings = decided.decision.model_copy(update={"value": 0.5})
+    again, _ = decide_again(table, calibrator, decided, settings)
+    truth = truth_of(rows(), decided)
+    assert again.points == choose_label_points(table.probability, truth, settings, classes=LABELS)[0]
+    assert decide_again(table, calibrator, decided, decided.decision)[0].points == chosen.points
