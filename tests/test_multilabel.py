@@ -15,7 +15,9 @@ from effmed.learn.bundle import read_bundle
 from effmed.learn.plan import Plan
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
+from effmed.workflows.scoring.bundles import check_classes
 from effmed.workflows.values import Training
+from tests import make
 
 SMALL = (
     "model.weights=none",
@@ -173,6 +175,22 @@ def test_labels_of_classes_are_refused_by_a_bundle_of_several_labels(marks_run, 
     table.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(BundleError, match="none of the bundle's labels"):
         workflows.evaluate(marks_run.folder, find_recipe(None, []), data=images, labels=tmp_path / "t.csv")
+
+
+def test_tables_of_the_other_kind_are_refused_by_name(marks_run):
+    bundle = read_bundle(marks_run.bundle)
+    exclusive = replace(bundle, plan=bundle.plan.model_copy(update={"task": "binary"}))
+    several = make.several({"left": ["1"], "right": ["1"]})
+    with pytest.raises(BundleError, match="the table is of classes that exclude each other"):
+        check_classes(make.manifest(labels=["left", "right"]), bundle, Heard())
+    with pytest.raises(BundleError, match="the table is of several labels"):
+        check_classes(several, exclusive, Heard())
+
+
+def test_labels_that_a_table_lacks_are_not_known_and_that_is_said(marks_run):
+    talk = Heard()
+    check_classes(make.several({"left": ["1", "0"]}), read_bundle(marks_run.bundle), talk)
+    assert talk.warned == ["labels that the table does not hold are not known of any image: right"]
 
 
 def test_recalibration_is_refused_by_name(marks_run, images, tmp_path):

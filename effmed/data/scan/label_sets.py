@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "|"  # as in the table of NIH ChestX-ray14
 NO_LABEL = {"no_finding", "no_findings", "nofinding", "none", "normal", "unremarkable", "healthy", "negative"}
+EMPTY = {"", "NaN", "nan", "NA", "N/A", "<NA>"}  # cells that say nothing
 NUMBERS = (1.0, 0.0, -1.0)  # present, absent, uncertain as in CheXpert
 
 
@@ -48,7 +49,9 @@ def read_lists(column: pd.Series, separator: str, path: Path) -> pd.DataFrame:
     Raises:
         DataError: A row names a finding and none at once, or no row names any.
     """
-    rows = [{part.strip() for part in str(text).split(separator)} - {""} for text in column.astype("string").fillna("")]
+    rows = [
+        {part.strip() for part in str(text).split(separator)} - EMPTY for text in column.astype("string").fillna("")
+    ]
     is_none = [{name for name in row if _is_no_label(name)} for row in rows]
     torn = [number for number, (row, none) in enumerate(zip(rows, is_none, strict=True), 1) if none and row - none]
     if torn:
@@ -74,7 +77,7 @@ def read_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name in table.columns:
         text = table[name].astype("string").str.strip().fillna("")
         number = pd.to_numeric(table[name], errors="coerce").astype("float64")
-        wrong = np.flatnonzero(~(number.isin(NUMBERS) | text.isin(("", "NaN", "nan", "NA", "N/A", "<NA>"))))
+        wrong = np.flatnonzero(~(number.isin(NUMBERS) | text.isin(EMPTY)))
         if len(wrong):
             problem = f"{path}: label {name!r} is none of 1, 0, -1 and blank in row {wrong[0] + 1}: {text[wrong[0]]!r}"
             raise DataError(problem, hint="write 1 for present, 0 for absent, -1 for uncertain, nothing if not known")
@@ -104,10 +107,8 @@ def label_texts(labels: pd.DataFrame) -> pd.Series:
 
 def task_text(labels: pd.DataFrame, source: str, settings: DataSettings) -> str:
     """Say why labels are taken not to exclude each other."""
-    if settings.task == "multilabel":
-        why = "set by the recipe"
-    else:
-        why = f"{source}, read as labels that do not exclude each other (data.task)"
+    because = "as the recipe says" if settings.task == "multilabel" else "data.task"
+    why = f"{source}, read as labels that do not exclude each other ({because})"
     n_present = (labels == "1").sum(axis=1)
     parts = {
         "have several": int((n_present > 1).sum()),

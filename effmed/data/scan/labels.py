@@ -198,7 +198,10 @@ def _labels(
         if separator is None:
             return {"label": table[column]}, column, ""
         labels = read_lists(table[column], separator, path)
-        return _several(labels, column, task_text(labels, f"names of {column!r} between {separator!r}", settings))
+        source = f"names of {column!r} between {separator!r}"
+        n_empty = int(table[column].isin(NO_VALUE).sum() + table[column].isna().sum())
+        source += f" ({n_empty} empty cells name no label)" if n_empty else ""
+        return _several(labels, column, task_text(labels, source, settings))
     columns = list(settings.label_columns or _indicator_columns(table, settings))
     missing = [name for name in columns if name not in table.columns]
     if missing or len(columns) < 2:

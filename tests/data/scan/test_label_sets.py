@@ -90,7 +90,7 @@ def test_the_task_is_said_with_what_it_rests_on():
     labels = pd.DataFrame([("1", "1"), ("0", "0"), (None, None)], columns=["label_a", "label_b"], dtype="string")
     said = task_text(labels, "2 columns of labels", AUTO)
     assert said.endswith("of 3 rows 1 have several, 1 have none, 1 say nothing")
-    assert "set by the recipe" in task_text(labels, "", DataSettings(task="multilabel"))
+    assert "as the recipe says" in task_text(labels, "", DataSettings(task="multilabel"))
 
 
 def test_rare_labels_are_left_out_by_name_and_none_must_not_be_left():
@@ -127,3 +127,9 @@ def test_a_column_with_blanks_beside_exclusive_ones_is_no_label(tmp_path):
     path = make.table(tmp_path / "t.csv", path=["a.png", "b.png"], a=[1, 0], b=[0, 1], smoker=["1", ""])
     assert read(path).rows["label"].tolist() == ["a", "b"]
     assert "smoker" in read(path, task="multilabel").columns["label"]
+
+
+def test_empty_cells_among_names_are_counted(tmp_path):
+    path = make.table(tmp_path / "t.csv", path=["a.png", "b.png", "c.png"], label=["u|v", "", "NaN"])
+    assert "(2 empty cells name no label)" in read(path).task
+    assert read(path).rows["label"].tolist() == ["u|v", "none", "none"]
