@@ -45,12 +45,13 @@ def dicom(path, *, patient="P1", study="1.2.3", pixels=None, frames=1, **attribu
 
 
 def class_folders(root, *, classes=("normal", "sick"), patients=10, images=1, prefix=""):
-    """Write ``root/<prefix>/<class>/p<k>_<i>.png``: each patient of one class."""
+    """Write ``root/<prefix>/<class>/p<k>_<i>.png``: each patient of one class; returns ``root``."""
     for c, name in enumerate(classes):
         for k in range(patients):
             for i in range(images):
                 number = c * patients + k
                 png(root / prefix / name / f"p{number}_{i}.png", seed=number * 100 + i)
+    return root
 
 
 def table(file, /, **columns):

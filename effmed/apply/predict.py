@@ -12,7 +12,7 @@ from effmed.data.decode import read_preprocessed
 from effmed.data.records import LABEL, label_columns, make_frame
 from effmed.errors import DataError
 from effmed.evaluate.predictions import Scores, join_scores, make_predictions
-from effmed.learn.loop import predict_logits
+from effmed.learn.fitting import predict_logits
 from effmed.learn.transforms import to_input
 
 if TYPE_CHECKING:

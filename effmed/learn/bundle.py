@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from effmed.learn.loop import TrainingState
+    from effmed.learn.fitting import TrainingState
 
 WEIGHTS, SHEET, CARD = "weights.safetensors", "bundle.json", "CARD.md"
 BEST, STATE = "best.safetensors", "state.pt"  # beside WEIGHTS in a checkpoint
@@ -234,6 +234,25 @@ def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.T
     for older in folder.glob("epoch-*"):
         if older.name < name:
             shutil.rmtree(older)
+
+
+def write_start(folder: Path, network: torch.nn.Module) -> None:
+    """Write a whole network beside the checkpoints, which hold its head alone where the backbone does not learn."""
+    folder.mkdir(exist_ok=True)
+    write_weights(network, folder / WEIGHTS)
+
+
+def read_start(folder: Path, network: torch.nn.Module) -> None:
+    """Bring a network to what ``write_start`` wrote.
+
+    Raises:
+        BundleError: There is no such file, or it is damaged.
+    """
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        problem = f"{folder / WEIGHTS} is damaged: {error}"
+        raise BundleError(problem, hint="remove the run folder and train again") from error
 
 
 def read_checkpoint(folder: Path, state: TrainingState) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,23 @@ if TYPE_CHECKING:
     from effmed.data.cache import CachedPixels
     from effmed.learn.plan import Plan
 
-ORDER_STREAM, AUGMENT_STREAM = 0, 1  # separate random streams of one seed
+ORDER_STREAM, AUGMENT_STREAM, VIEW_STREAM = 0, 1, 2  # separate random streams of one seed
+
+
+class Examples(Protocol):
+    """What batches are made of: images, or what a frozen backbone makes of them."""
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """``(n,)`` class index of each; of several labels ``(n, label)`` 1, 0, or -1 where not known."""
+
+    def __len__(self) -> int: ...
+
+    def inputs(self, chosen: NDArray[np.int64], plan: Plan) -> torch.Tensor:
+        """Return what the network takes of some of them, unchanged by chance."""
+
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
+        """Return the same with changes that depend on seed, epoch and image only."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +54,38 @@ class Images:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def inputs(self, chosen: NDArray[np.int64], plan: Plan) -> torch.Tensor:
+        """Return images as the network takes them, ``(image, channel, height, width)``."""
+        return to_input(self.pixels[self.rows[chosen]], plan.mean, plan.std)
 
-def train_batches(images: Images, plan: Plan, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
+        """Return images with the changes that depend on seed, epoch and image only."""
+        augmentation = make_augmentation(plan.augment)
+        seed = (plan.seed, AUGMENT_STREAM, epoch)
+        changed = [augment(augmentation, self.pixels[self.rows[i]], seed=(*seed, int(i))) for i in chosen]
+        return to_input(np.stack(changed), plan.mean, plan.std)
+
+
+def train_batches(examples: Examples, plan: Plan, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield ``(input, truth)`` batches of one epoch, in an order and with changes that depend on seed and epoch only.
 
     A last batch of a single image is left out: batch normalisation cannot learn from one.
     """
-    augmentation = make_augmentation(plan.augment)
-    order = np.random.default_rng((plan.seed, ORDER_STREAM, epoch)).permutation(len(images))
+    order = np.random.default_rng((plan.seed, ORDER_STREAM, epoch)).permutation(len(examples))
     for start in range(0, len(order), plan.batch_size):
         chosen = order[start : start + plan.batch_size]
         if len(chosen) == 1 and start > 0:
             return
-        pixels = np.stack(
-            [
-                augment(augmentation, images.pixels[images.rows[i]], seed=(plan.seed, AUGMENT_STREAM, epoch, int(i)))
-                for i in chosen
-            ]
-        )
-        yield to_input(pixels, plan.mean, plan.std), torch.from_numpy(images.truth[chosen])
+        yield examples.changed_inputs(chosen, plan, epoch), torch.from_numpy(examples.truth[chosen])
 
 
-def ordered_batches(images: Images, plan: Plan) -> Iterator[torch.Tensor]:
-    """Yield input batches of all images in their order, unchanged by chance."""
-    for start in range(0, len(images), plan.batch_size):
-        yield to_input(images.pixels[images.rows[start : start + plan.batch_size]], plan.mean, plan.std)
+def ordered_batches(examples: Examples, plan: Plan) -> Iterator[torch.Tensor]:
+    """Yield input batches of all examples in their order, unchanged by chance."""
+    for start in range(0, len(examples), plan.batch_size):
+        yield examples.inputs(np.arange(start, min(start + plan.batch_size, len(examples))), plan)
 
 
-def n_steps(images: Images, plan: Plan) -> int:
+def n_steps(examples: Examples, plan: Plan) -> int:
     """Return how many batches ``train_batches`` yields."""
-    full, rest = divmod(len(images), plan.batch_size)
+    full, rest = divmod(len(examples), plan.batch_size)
     return full + (1 if rest > 1 or (rest == 1 and full == 0) else 0)

@@ -1,4 +1,4 @@
-"""Plan → timm network with a new head; the device it runs on; parameter groups."""
+"""Plan → timm network with a new head; the device it runs on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ HEAD = "classifier."
 STEM = "conv_stem.weight"
 SHARE_TOLERANCE = 0.001  # another number of input channels changes the stem
 HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
-HEAD_LEARNING_RATE_FACTOR = 4.0  # the new head starts from nothing, the backbone does not
 
 
 def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
@@ -194,28 +193,3 @@ def spread_channels(kernels: torch.Tensor, channels: int) -> torch.Tensor:
         return kernels
     fine = kernels.repeat_interleave(channels, dim=1)  # in as many parts that both numbers divide it
     return fine.reshape(len(kernels), channels, n_before, *kernels.shape[2:]).sum(dim=2) / channels
-
-
-def parameter_groups(
-    network: nn.Module, *, learning_rate: float, weight_decay: float, fine_tune: bool
-) -> list[dict[str, object]]:
-    """Divide the parameters into four groups: head or backbone, with weight decay or (biases and norms) without.
-
-    Args:
-        network: The network.
-        learning_rate: Peak learning rate of the backbone.
-        weight_decay: Decoupled weight decay of matrices and kernels.
-        fine_tune: Whether the backbone is pretrained; then the head learns ten times faster.
-    """
-    factor = HEAD_LEARNING_RATE_FACTOR if fine_tune else 1.0
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        groups.setdefault((name.startswith(HEAD), parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * (factor if head else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (head, decays), parameters in groups.items()
-    ]

@@ -9,10 +9,12 @@ from pydantic import Field
 from effmed.recipe.kinds import (
     Auto,
     Count,
+    DecayFactor,
     Fraction,
     HalfOpenFraction,
     ImageSize,
     NotNegative,
+    NotNegativeCount,
     Positive,
     Section,
     Seed,
@@ -32,8 +34,8 @@ class ModelSettings(Section):
     """Input channels; auto: 1 for grey images, 3 for colour, one per window where data.window names several."""
     dropout: HalfOpenFraction | Auto = "auto"
     """Dropout before the head; auto: the variant's own."""
-    drop_path: HalfOpenFraction = 0.1
-    """Stochastic depth at the last block."""
+    drop_path: HalfOpenFraction | Auto = "auto"
+    """Stochastic depth at the last block; auto: the variant's own."""
 
 
 class TrainSettings(Section):
@@ -43,6 +45,18 @@ class TrainSettings(Section):
     """Of several labels: what an uncertain one (-1) counts as on train and val."""
     blank: Literal["ignore", "zeros"] = "ignore"
     """Of several labels: whether a blank one counts as absent on train and val."""
+    depth: Literal["head", "all"] | Count | Auto = "auto"
+    """What learns: the head alone on stored features, so many of the last stages and the head, or all."""
+    views: Count | Auto = "auto"
+    """Where the head alone learns: stored views of each training image, the image as it is and augmented ones."""
+    unfreeze_epochs: NotNegativeCount = 0
+    """Epochs after which one more stage joins, from the head on; 0: all that learn do so from the start."""
+    layer_decay: DecayFactor | Auto = "auto"
+    """Factor of the learning rate from one stage to the one before it."""
+    batch_norm: Literal["train", "frozen"] | Auto = "auto"
+    """Whether statistics of batch normalisation are those of the batches and learn, or stay those of the weights."""
+    ema_decay: HalfOpenFraction | Auto = "auto"
+    """Decay per step of a moving average of the weights, which is what is judged and kept; 0: none."""
     epochs: Count | Auto = "auto"
     """Passes over the training images; auto: by their number."""
     batch_size: Count | Auto = "auto"

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -32,12 +32,14 @@ from effmed.learn.bundle import (
     BundleSheet,
     make_card,
     read_checkpoint,
+    read_start,
     weights_digest,
     write_bundle,
     write_checkpoint,
+    write_start,
 )
+from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, predict_logits, read_features, start_training
 from effmed.learn.loader import Images, ordered_batches
-from effmed.learn.loop import Epoch, TrainingState, fit, predict_logits, start_training
 from effmed.learn.network import build_network, find_machine
 from effmed.learn.plan import Plan, make_plan
 from effmed.learn.scaling import find_variant
@@ -60,9 +62,11 @@ if TYPE_CHECKING:
     from effmed.data.cache import Cache
     from effmed.data.records import Manifest
     from effmed.evaluate.predictions import Predictions
+    from effmed.learn.loader import Examples
 
 RUN_SPACE_MB = 200  # weights, best weights, optimiser state and bundle of the larger variants
-Weights = dict[str, torch.Tensor]
+Weights: TypeAlias = dict[str, torch.Tensor]
+Module: TypeAlias = torch.nn.Module
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def train(training: Training, talk: Talk) -> Trained:
         _write_start(job, training, findings)
         torch.manual_seed(decided.seed)
         network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
-        state = start_training(network, decided)
-        return _finish(job, state, _fit(job, state, {}, talk), talk)
+        state = start_training(_fitted(network, decided), decided)
+        if decided.depth == "head":
+            write_start(run.last, network)
+        return _finish(job, network, _fit(job, network, state, {}, talk), talk)
 
 
 def resume(folder: Path | None, talk: Talk) -> Trained:
@@ -123,12 +129,15 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
     manifest = read_manifest(run.manifest, data, classes=decided.classes)
     job = _Job(run, decided, fingerprint, manifest, _open_cache(manifest, decided, talk))
-    state = start_training(build_network(decided), decided)
+    network = build_network(decided)
+    state = start_training(_fitted(network, decided), decided)
+    if decided.depth == "head":
+        read_start(run.last, network)
     best = read_checkpoint(run.last, state)
     _forget_after(run, state.epoch)
     talk.say(f"epoch {state.epoch} of {decided.epochs} was the last whole one; the best was {state.best_epoch}")
     with _resumable(run, talk):
-        return _finish(job, state, _fit(job, state, best, talk), talk)
+        return _finish(job, network, _fit(job, network, state, best, talk), talk)
 
 
 def _divided(training: Training, talk: Talk) -> Manifest:
@@ -229,18 +238,44 @@ def _forget_after(run: Run, epoch: int) -> None:
     write_text(run.history, "".join(f"{line}\n" for line in lines if json.loads(line)["number"] <= epoch))
 
 
-def _fit(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Weights:
-    """Train to the end and return the best weights; after every epoch the run can be resumed."""
+def _fitted(network: Module, decided: Plan) -> Module:
+    return head_of(network, decided) if decided.depth == "head" else network
+
+
+def _fit(job: _Job, network: Module, state: TrainingState, best: Weights, talk: Talk) -> int:
+    """Train to the end and leave the best weights in the network; after every epoch the run can be resumed.
+
+    Returns:
+        The best epoch.
+    """
     torch.set_num_threads(job.plan.threads)
+    train, val = _examples(job, network, talk)
     started, before = time.perf_counter(), state.epoch
-    for epoch in fit(state, job.images("train"), job.images("val"), job.plan, progress_of(talk, "training")):
+    for epoch in fit(state, train, val, job.plan, progress_of(talk, "training")):
         if epoch.is_best:
-            best = {name: tensor.detach().cpu().clone() for name, tensor in state.network.state_dict().items()}
+            best = {name: tensor.detach().cpu().clone() for name, tensor in state.judged.state_dict().items()}
         append_line(job.run.history, json.dumps(asdict(epoch)))
         write_checkpoint(job.run.last, state, best)
         left_s = (time.perf_counter() - started) / (epoch.number - before) * (job.plan.epochs - epoch.number)
         talk.say(_epoch_line(epoch, job.plan, left_s))
-    return best
+    state.network.load_state_dict(best)
+    return state.best_epoch
+
+
+def _examples(job: _Job, network: Module, talk: Talk) -> tuple[Examples, Examples]:
+    """Return what the training learns from and is judged by: images, or their features where the head learns alone."""
+    train, val, decided = job.images("train"), job.images("val"), job.plan
+    if decided.depth != "head":
+        return train, val
+    started = time.perf_counter()
+    told = progress_of(talk, "computing features")
+    learned = read_features(network, train, decided, n_views=decided.views, on_step=told)
+    judged = read_features(network, val, decided)
+    n_rows = decided.views * len(train) + len(val)
+    talk.say(
+        f"features of {n_rows} images computed in {time.perf_counter() - started:.0f} s; the head learns from them"
+    )
+    return learned, judged
 
 
 def _epoch_line(epoch: Epoch, decided: Plan, left_s: float) -> str:
@@ -251,19 +286,18 @@ def _epoch_line(epoch: Epoch, decided: Plan, left_s: float) -> str:
     )
 
 
-def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Trained:
+def _finish(job: _Job, network: Module, best_epoch: int, talk: Talk) -> Trained:
     """From the best weights to calibrator, operating point, predictions, bundle and report; marker last."""
-    state.network.load_state_dict(best)
     run, decided = job.run, job.plan
-    scores = {split: _scores(job, state, split) for split in ("val", "test")}
-    sheet = _make_sheet(job, state, scores["val"], talk)
+    scores = {split: _scores(job, network, split) for split in ("val", "test")}
+    sheet = _make_sheet(job, network, scores["val"], talk, best_epoch=best_epoch)
     for split, scored in scores.items():
         write_predictions(_predictions(sheet, scored), run.predictions(split))
     test = _predictions(sheet, scores["test"])
     context = with_record(make_context(sheet, decided, run=run.folder.name, split="test"), run)
     wanted = make_recipe(yaml.safe_load(run.recipe.read_text())).report
     report = make_report(test, context, wanted)
-    write_bundle(run.bundle, sheet, state.network, make_card(sheet, decided, headline(report)))
+    write_bundle(run.bundle, sheet, network, make_card(sheet, decided, headline(report)))
     root, shown = job.manifest.root, decided.preprocessing
     write_report(report, run.folder, make_thumbnails(report, root, shown, talk) if wanted.thumbnails else None)
     write_json(run.done, {"weights_sha256": sheet.weights_sha256, "best_epoch": sheet.best_epoch})
@@ -274,14 +308,14 @@ def _finish(job: _Job, state: TrainingState, best: Weights, talk: Talk) -> Train
     return Trained(run=str(run.folder), bundle=str(run.bundle), metrics=metrics, plan=decided.model_dump(mode="json"))
 
 
-def _scores(job: _Job, state: TrainingState, split: str) -> Scores:
+def _scores(job: _Job, network: Module, split: str) -> Scores:
     """Score one split: its images, or its files where the plan joins their frames."""
-    logits = predict_logits(state.network, ordered_batches(job.images(split), job.plan), job.plan)
+    logits = predict_logits(network, ordered_batches(job.images(split), job.plan), job.plan)
     rows = with_labels(job.manifest.in_split(split).frame, job.plan)
     return join_images(Scores(rows, logits, {}), job.manifest, job.plan)
 
 
-def _make_sheet(job: _Job, state: TrainingState, val: Scores, talk: Talk) -> BundleSheet:
+def _make_sheet(job: _Job, network: Module, val: Scores, talk: Talk, *, best_epoch: int) -> BundleSheet:
     decided = job.plan
     calibrator, chosen, missing = decide_on_val(val, decided)
     for sentence in missing:
@@ -295,8 +329,8 @@ def _make_sheet(job: _Job, state: TrainingState, val: Scores, talk: Talk) -> Bun
         sets=chosen.sets,
         referral=chosen.referral,
         fingerprint_digest=job.fingerprint.manifest_digest,
-        weights_sha256=weights_digest(state.network),
-        best_epoch=state.best_epoch,
+        weights_sha256=weights_digest(network),
+        best_epoch=best_epoch,
         n_patients=dict(job.fingerprint.patients_per_split),
     )
 

@@ -18,7 +18,7 @@ SIZE = 32
 def plan(**changes):
     """A plan for timm's smallest EfficientNet on 32 x 32 grey images."""
     channels = changes.pop("channels", 1)
-    depth = changes.pop("depth", "uint8")
+    pixel_depth = changes.pop("pixel_depth", "uint8")
     values = {
         "task": "binary",
         "classes": ("clear", "opacity"),
@@ -27,7 +27,7 @@ def plan(**changes):
         "weights": "none",
         "weights_licence": "",
         "preprocessing": Preprocessing(
-            height=SIZE, width=SIZE, channels=channels, depth=depth, window="stored", max_megapixels=10.0
+            height=SIZE, width=SIZE, channels=channels, depth=pixel_depth, window="stored", max_megapixels=10.0
         ),
         "frames": "error",
         "frame_rule": "mean",
@@ -42,6 +42,12 @@ def plan(**changes):
         "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "warmup_fraction": 0.1,
+        "depth": "all",
+        "views": 1,
+        "unfreeze_epochs": 0,
+        "layer_decay": 1.0,
+        "batch_norm": "train",
+        "ema_decay": 0.0,
         "loss": "binary cross-entropy",
         "class_weights": (1.0, 1.0),
         "uncertain": "ignore",

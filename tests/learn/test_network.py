@@ -9,7 +9,6 @@ from effmed.learn.network import (
     create_network,
     find_machine,
     load_backbone,
-    parameter_groups,
     spread_channels,
 )
 from effmed.learn.scaling import VARIANTS, count, find_variant
@@ -64,20 +63,6 @@ def test_weights_of_another_network_are_refused():
 def test_an_unknown_network_is_refused():
     with pytest.raises(RecipeError, match="no_such_net"):
         build_network(make.plan(network="no_such_net"))
-
-
-def test_biases_and_norms_do_not_decay_and_the_new_head_learns_faster():
-    network = build_network(make.plan())
-    groups = parameter_groups(network, learning_rate=1.0, weight_decay=0.1, fine_tune=True)
-    found = {(group["lr"], group["weight_decay"]): group["params"] for group in groups}
-    assert all(parameter.ndim > 1 for (_, decay), group in found.items() if decay for parameter in group)
-    assert {rate for rate, _ in found} == {1.0, 4.0}
-    assert sum(len(group) for group in found.values()) == len(list(network.parameters()))
-
-
-def test_from_scratch_everything_learns_at_one_rate():
-    groups = parameter_groups(build_network(make.plan()), learning_rate=1.0, weight_decay=0.1, fine_tune=False)
-    assert {group["lr"] for group in groups} == {1.0}
 
 
 def test_the_cpu_is_always_there():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effmed.learn.plan.values import CARRIED_MIN
-
 if TYPE_CHECKING:
+    from effmed.learn.plan.depth import Depth, Manner
     from effmed.learn.plan.reasons import Reasons
-    from effmed.learn.plan.values import Machine, NativeInput
+    from effmed.learn.plan.values import Machine
     from effmed.learn.scaling import Variant
     from effmed.recipe import AugmentSettings, DecisionSettings, Recipe
 
@@ -19,9 +18,13 @@ BATCH_MAX = {"cpu": 32, "cuda": 64, "mps": 32}
 BATCH_MIN = 8
 STEPS_PER_EPOCH_MIN = 10
 BATCH_PIXELS = 32 * 300 * 300
-LEARNING_RATE_FINE_TUNED = 2e-4
-LEARNING_RATE_FROM_SCRATCH = 1e-3
+EPOCHS_OF_HEAD = 40  # of a fraction of a second each, on stored features
 PATIENCE_MIN = 4
+LEARNING_RATES: dict[Manner, tuple[float, str]] = {
+    "head": (3e-3, "usual for AdamW on one layer over features that stay"),
+    "fine-tuned": (2e-4, "usual for AdamW on pretrained weights"),
+    "from scratch": (1e-3, "usual for AdamW from scratch"),
+}
 
 
 def plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, reasons: Reasons) -> int:
@@ -34,25 +37,30 @@ def plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, 
     return reasons.choose("train.batch_size", recipe.train.batch_size, size, why)
 
 
-def plan_epochs(recipe: Recipe, n_train: int, reasons: Reasons) -> int:
+def plan_epochs(recipe: Recipe, depth: Depth, n_train: int, reasons: Reasons) -> int:
     """Return the passes over the training images."""
+    if depth == "head":
+        why = "enough for one layer; each takes a fraction of a second on stored features"
+        return reasons.choose("train.epochs", recipe.train.epochs, EPOCHS_OF_HEAD, why)
     epochs = min(EPOCHS_MAX, max(EPOCHS_MIN, round(IMAGES_TO_SEE / n_train)))
     why = f"about {IMAGES_TO_SEE} images seen, within {EPOCHS_MIN} to {EPOCHS_MAX} epochs"
     return reasons.choose("train.epochs", recipe.train.epochs, epochs, why)
 
 
 def plan_optimisation(
-    recipe: Recipe, variant: Variant, native: NativeInput, epochs: int, reasons: Reasons
+    recipe: Recipe, variant: Variant, how: Manner, epochs: int, reasons: Reasons
 ) -> dict[str, float | int | str | AugmentSettings | DecisionSettings]:
     """Return the rates, what chooses the epoch, and what the recipe says outright."""
     train = recipe.train
-    fine_tunes = native.is_pretrained and variant.carried_fraction >= CARRIED_MIN
-    rate = LEARNING_RATE_FINE_TUNED if fine_tunes else LEARNING_RATE_FROM_SCRATCH
-    why = "usual for AdamW on pretrained weights" if fine_tunes else "usual for AdamW from scratch"
+    rate, why = LEARNING_RATES[how]
     published = f"published for {variant.name if variant.multipliers is None else variant.architecture}"
+    idle = how == "head"
+    blocks = "without effect: the backbone stays as it is" if idle else published
     return {
         "dropout": reasons.choose("model.dropout", recipe.model.dropout, variant.dropout, published),
-        "drop_path": recipe.model.drop_path,
+        "drop_path": reasons.choose(
+            "model.drop_path", recipe.model.drop_path, 0.0 if idle else variant.drop_path, blocks
+        ),
         "learning_rate": reasons.choose("train.learning_rate", train.learning_rate, rate, why),
         "weight_decay": train.weight_decay,
         "warmup_fraction": train.warmup_fraction,

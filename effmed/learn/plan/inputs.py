@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
     from effmed.learn.plan.reasons import Reasons
     from effmed.learn.scaling import Variant
-    from effmed.recipe import DataSettings, Recipe
+    from effmed.recipe import Recipe
 
 Depth: TypeAlias = Literal["uint8", "uint16"]
 BITS_PER_BYTE = 8
@@ -33,15 +33,15 @@ def size_reason(variant: Variant) -> str:
     )
 
 
-def frame_reasons(settings: DataSettings) -> dict[str, str]:
-    """Say what files of several frames mean."""
+def plan_frames(recipe: Recipe, reasons: Reasons) -> dict[str, object]:
+    """Return what files of several frames mean."""
+    settings = recipe.data
     is_open, is_mean = settings.frames == "error", settings.frame_rule == "mean"
     unknown = "the recipe does not say what files of several frames mean: they are refused"
     usual = "weighs all frames alike" if settings.frames == "all" else "without effect: data.frames is not 'all'"
-    return {
-        "data.frames": unknown if is_open else SET_BY_RECIPE,
-        "data.frame_rule": usual if is_mean else SET_BY_RECIPE,
-    }
+    reasons.sentences["data.frames"] = unknown if is_open else SET_BY_RECIPE
+    reasons.sentences["data.frame_rule"] = usual if is_mean else SET_BY_RECIPE
+    return {"frames": settings.frames, "frame_rule": settings.frame_rule}
 
 
 def plan_level(recipe: Recipe, n_classes: int, task: str, reasons: Reasons) -> dict[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effmed.data.records import SPLITS
+from effmed.learn.plan.depth import manner, plan_depth, plan_tuning, plan_views
 from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
-from effmed.learn.plan.inputs import frame_reasons, per_channel, plan_level, plan_preprocessing, size_reason
+from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing, size_reason
 from effmed.learn.plan.labels import plan_loss, plan_task
 from effmed.learn.plan.reasons import Reasons
 from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
@@ -42,32 +44,39 @@ def make_plan(
     )
     preprocessing = plan_preprocessing(recipe, fingerprint, image_size, reasons)
     batch_size = plan_batch(recipe, n_train, image_size, machine, reasons)
-    epochs = plan_epochs(recipe, n_train, reasons)
+    depth = plan_depth(recipe, variant, native, reasons)
+    epochs = plan_epochs(recipe, depth, n_train, reasons)
+    how = manner(depth, variant, native)
     reasons.sentences["weights"] = _weights_reason(native, variant, Head(task, classes))
-    reasons.sentences |= frame_reasons(recipe.data)
     return Plan(
         task=task,
         classes=classes,
         variant=variant.name,
         network=variant.built,
-        weights=native.origin,
-        weights_licence=native.licence,
         preprocessing=preprocessing,
-        frames=recipe.data.frames,
-        frame_rule=recipe.data.frame_rule,
+        **_start(native, preprocessing.channels),
+        **plan_frames(recipe, reasons),
         **plan_level(recipe, len(classes), task, reasons),
-        mean=per_channel(native.mean, preprocessing.channels),
-        std=per_channel(native.std, preprocessing.channels),
         batch_size=batch_size,
         epochs=epochs,
-        n_train=n_train,
-        n_val=fingerprint.images_per_split["val"],
-        n_test=fingerprint.images_per_split["test"],
-        **plan_optimisation(recipe, variant, native, epochs, reasons),
+        **{f"n_{split}": fingerprint.images_per_split[split] for split in SPLITS},
+        depth=depth,
+        views=plan_views(recipe, depth, reasons),
+        **plan_tuning(recipe, depth, how, batch_size, reasons),
+        **plan_optimisation(recipe, variant, how, epochs, reasons),
         **plan_loss(recipe, fingerprint, reasons),
         **plan_machine(recipe, machine, reasons),
         reasons=reasons.sentences,
     )
+
+
+def _start(native: NativeInput, channels: int) -> dict[str, object]:
+    return {
+        "weights": native.origin,
+        "weights_licence": native.licence,
+        "mean": per_channel(native.mean, channels),
+        "std": per_channel(native.std, channels),
+    }
 
 
 def _weights_reason(native: NativeInput, variant: Variant, head: Head) -> str:

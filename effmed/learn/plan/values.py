@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from effmed.data.pixels import Preprocessing
 from effmed.learn.scaling import PHI_PREFIX, find_variant
@@ -97,6 +97,12 @@ class Plan(BaseModel):
     learning_rate: float
     weight_decay: float
     warmup_fraction: float
+    depth: Literal["head", "all"] | Annotated[int, Field(ge=1)]
+    views: int
+    unfreeze_epochs: int
+    layer_decay: float
+    batch_norm: Literal["train", "frozen"]
+    ema_decay: float
     loss: Literal["binary cross-entropy", "cross-entropy"]
     class_weights: tuple[float, ...]  # of several labels: absent and present of each
     uncertain: Literal["ignore", "zeros", "ones"]

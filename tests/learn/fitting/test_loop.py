@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import log_loss, roc_auc_score
 
 from effmed.errors import RecipeError
 from effmed.learn.bundle import read_checkpoint, weights_digest, write_checkpoint
-from effmed.learn.loop import cross_entropy, fit, learning_rate_factor, mean_auroc, predict_logits, start_training
+from effmed.learn.fitting import fit, start_training
+from effmed.learn.fitting.loop import learning_rate_factor
 from effmed.learn.network import build_network
 from tests.learn import make
 
@@ -100,49 +98,6 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
     assert factors[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
     assert all(a >= b for a, b in itertools.pairwise(factors[9:]))
     assert factors[-1] < 0.001
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 2**32 - 1))
-def test_cross_entropy_and_auroc_agree_with_scikit_learn(seed):
-    chance = np.random.default_rng(seed)
-    logits, truth = chance.normal(size=(20, 1)), np.arange(20) % 2
-    probability = 1 / (1 + np.exp(-logits[:, 0]))
-    assert cross_entropy(logits, truth) == pytest.approx(log_loss(truth, probability))
-    assert mean_auroc(logits, truth) == pytest.approx(roc_auc_score(truth, logits[:, 0]))
-    many, truth3 = chance.normal(size=(21, 3)), np.arange(21) % 3
-    softmax = np.exp(many) / np.exp(many).sum(axis=1, keepdims=True)
-    assert cross_entropy(many, truth3) == pytest.approx(log_loss(truth3, softmax))
-    assert mean_auroc(many, truth3) == pytest.approx(roc_auc_score(truth3, softmax, multi_class="ovr"))
-
-
-def test_logits_are_float32_even_in_half_precision():
-    plan = make.plan(precision="bfloat16")
-    network = build_network(plan)
-    assert predict_logits(network, [torch.zeros(2, 1, 32, 32)], plan).dtype == np.float32
-
-
-def several_labels():
-    """Logits and labels of 60 images; of the last label only one kind is known."""
-    chance = np.random.default_rng(3)
-    truth = chance.integers(-1, 2, (60, 3))
-    truth[:, 2] = np.where(truth[:, 2] == 1, -1, truth[:, 2])
-    return chance.normal(size=(60, 3)) + truth, truth
-
-
-def test_several_labels_are_scored_by_the_mean_auroc_of_those_with_both_kinds():
-    logits, truth = several_labels()
-    known = truth >= 0
-    expected = [roc_auc_score(truth[known[:, k], k], logits[known[:, k], k]) for k in (0, 1)]
-    assert mean_auroc(logits, truth) == pytest.approx(np.mean(expected))
-    assert mean_auroc(logits, np.full_like(truth, -1)) == 0.5
-
-
-def test_the_loss_of_several_labels_on_val_is_that_of_the_known_ones():
-    logits, truth = several_labels()
-    known = truth >= 0
-    assert cross_entropy(logits, truth) == pytest.approx(log_loss(truth[known], 1 / (1 + np.exp(-logits[known]))))
-    assert cross_entropy(logits, np.full_like(truth, -1)) == 0.0
 
 
 def test_several_labels_are_learnt_although_most_are_not_known():

@@ -1,0 +1,105 @@
+"""How deep training reaches: which stages learn, how fast each, and what their batch normalisation does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from timm.models._manipulate import group_with_matcher  # timm.models lists only what calls it
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # what all of them are, timm's own too
+
+if TYPE_CHECKING:
+    from effmed.learn.plan import Plan
+
+HEAD_LEARNING_RATE_FACTOR = 4.0  # the new head starts from nothing, the backbone does not
+Group = dict[str, object]
+
+
+def stage_numbers(network: nn.Module) -> dict[str, int]:
+    """Number the stages of a network from its input to its head.
+
+    Args:
+        network: Of timm.
+
+    Returns:
+        By the name of each parameter: 0 for the stem, and so on; the head has the largest. An EfficientNet's last
+        convolution belongs to its last stage. A network that timm does not divide is one stage and its head.
+    """
+    head = {id(parameter) for parameter in network.get_classifier().parameters()}  # type: ignore[operator]  # timm's
+    names = [name for name, parameter in network.named_parameters() if id(parameter) not in head]
+    matcher = getattr(network, "group_matcher", None)
+    numbers = dict.fromkeys(names, 0)
+    if matcher is not None:
+        named = ((name, None) for name in names)
+        numbers = group_with_matcher(named, matcher(coarse=True), reverse=True)
+    last = max(numbers.values(), default=-1) + 1
+    return {name: numbers.get(name, last) for name, _ in network.named_parameters()}
+
+
+def parameter_groups(network: nn.Module, plan: Plan) -> list[Group]:
+    """Divide the parameters by learning rate and weight decay; biases and norms have none.
+
+    A pretrained backbone learns at the plan's rate, times ``layer_decay`` for every stage between a stage and the head;
+    a new head on it learns faster.
+
+    Args:
+        network: The whole network, or its head alone where the plan trains no more.
+        plan: What was decided.
+
+    Source:
+        Layer-wise decay: Howard and Ruder, ULMFiT (ACL 2018), section 3.2; Clark et al., ELECTRA (ICLR 2020), table 7.
+    """
+    rates = {name: plan.learning_rate for name, _ in network.named_parameters()}
+    if plan.depth != "head":
+        numbers = stage_numbers(network)
+        head = max(numbers.values())
+        factor = HEAD_LEARNING_RATE_FACTOR if plan.is_fine_tuned else 1.0
+        rates = {
+            name: plan.learning_rate * (factor if number == head else plan.layer_decay ** (head - 1 - number))
+            for name, number in numbers.items()
+        }
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((rates[name], parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": plan.weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
+    ]
+
+
+def first_stage(n_stages: int, plan: Plan, epoch: int) -> int:
+    """Return the lowest stage that learns in an epoch.
+
+    Args:
+        n_stages: Stages of the network, stem and head among them.
+        plan: ``depth`` stages besides the head learn in the end; with ``unfreeze_epochs`` they join one by one from the
+            head on, each so many epochs after the one before.
+        epoch: 0 for the first.
+    """
+    head = n_stages - 1
+    lowest = 0 if plan.depth == "all" else max(0, head - int(plan.depth))
+    if plan.unfreeze_epochs == 0:
+        return lowest
+    return max(lowest, head - epoch // plan.unfreeze_epochs)
+
+
+def set_mode(network: nn.Module, plan: Plan, epoch: int) -> None:
+    """Make ready for an epoch of training: what does not learn gets no gradient and keeps its statistics.
+
+    Args:
+        network: What is fitted, changed in place.
+        plan: What was decided.
+        epoch: 0 for the first.
+    """
+    network.train()
+    if plan.depth == "head":
+        return
+    numbers = stage_numbers(network)
+    lowest = first_stage(max(numbers.values()) + 1, plan, epoch)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(numbers[name] >= lowest)
+    for module in network.modules():
+        own = list(module.parameters())
+        frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+        if frozen or (plan.batch_norm == "frozen" and isinstance(module, _BatchNorm)):
+            module.eval()

@@ -1,0 +1,59 @@
+"""What validation logits are worth while a network is being fitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effmed.evaluate.calibrators import probabilities
+from effmed.evaluate.discrimination import auroc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Return the mean of minus ln of the true class's probability, in float64 from the logits.
+
+    Args:
+        logits: ``(image, 1)`` for two classes, else ``(image, class)``.
+        truth: ``(image,)`` class indices; of several labels ``(image, label)`` 1, 0, or -1 where not known: the mean is
+            over the known labels, each of which is present or absent; 0 where none is known.
+    """
+    wide = np.asarray(logits, dtype=np.float64)
+    if truth.ndim > 1:
+        losses = np.logaddexp(0, np.where(truth == 1, -wide, wide))[truth >= 0]
+        return float(losses.mean()) if losses.size else 0.0
+    if wide.shape[1] == 1:
+        wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
+    largest = wide.max(axis=1)
+    log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
+    return float(np.mean(log_sum - wide[np.arange(len(truth)), truth]))
+
+
+def mean_auroc(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Return the AUROC of the positive class, or for more classes the mean over one-versus-rest.
+
+    Args:
+        logits: ``(image, 1)`` for two classes, else ``(image, class)``.
+        truth: ``(image,)`` class indices; every class occurs, as the split guarantees. Of several labels
+            ``(image, label)`` 1, 0, or -1: the mean is over the labels of which both kinds are known.
+    """
+    if truth.ndim > 1:
+        return _mean_auroc_of_labels(np.asarray(logits, dtype=np.float64), truth)
+    wide = np.asarray(logits, dtype=np.float64)
+    scores = wide if wide.shape[1] == 1 else probabilities(wide)
+    positives = range(1, 2) if wide.shape[1] == 1 else range(wide.shape[1])
+    values = [
+        auroc((truth == k).astype(np.int64), scores[:, k - 1 if wide.shape[1] == 1 else k]).value for k in positives
+    ]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else 0.5
+
+
+def _mean_auroc_of_labels(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    known = [truth[:, k] >= 0 for k in range(truth.shape[1])]
+    values = [auroc(truth[rows, k], logits[rows, k]).value for k, rows in enumerate(known)]
+    found = [value for value in values if value is not None]
+    return float(np.mean(found)) if found else 0.5

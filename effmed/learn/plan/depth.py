@@ -1,0 +1,104 @@
+"""How deep fine-tuning reaches: stages that learn, their rates, batch statistics, the average of the weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from effmed.errors import RecipeError
+from effmed.learn.plan.values import CARRIED_MIN
+
+if TYPE_CHECKING:
+    from effmed.learn.plan.reasons import Reasons
+    from effmed.learn.plan.values import NativeInput
+    from effmed.learn.scaling import Variant
+    from effmed.recipe import Recipe
+
+Depth: TypeAlias = Literal["head", "all"] | int
+Manner: TypeAlias = Literal["head", "fine-tuned", "from scratch"]
+BATCH_FOR_STATISTICS = 16  # Wu and He, Group Normalization (ECCV 2018), figure 1: below, the error of batch norm rises
+ONLY_BACKBONE = ("unfreeze_epochs", "layer_decay", "batch_norm")
+
+
+def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: Reasons) -> Depth:
+    """Return what learns: the head, so many of the last stages and the head, or all.
+
+    Raises:
+        RecipeError: What does not learn would stay random; or settings contradict each other.
+    """
+    wanted = recipe.train.depth
+    automatic: Depth = "all"
+    depth = reasons.choose("train.depth", wanted, automatic, "where all stages learn, the AUROC was higher or no lower")
+    if depth != "all" and not fine_tunes(variant, native):
+        problem = f"train.depth = {depth}, but the network starts from random weights, which would stay so"
+        raise RecipeError(problem, hint="--set train.depth=all, or start from weights")
+    n_stages = 0 if variant.table is None else len(variant.table.stages)
+    if isinstance(depth, int) and 0 < n_stages < depth:
+        problem = f"train.depth = {depth}, but {variant.name} has {n_stages} stages besides stem and head"
+        raise RecipeError(problem, hint="--set train.depth=all")
+    _check_meaning(recipe, depth)
+    return depth
+
+
+def _check_meaning(recipe: Recipe, depth: Depth) -> None:
+    """Refuse settings that would change nothing."""
+    usual = type(recipe)()
+    idle = [f"train.{key}" for key in ONLY_BACKBONE if getattr(recipe.train, key) != getattr(usual.train, key)]
+    idle += ["model.drop_path"] if recipe.model.drop_path != "auto" else []
+    if depth != "head":
+        idle = ["train.views"] if recipe.train.views != "auto" else []
+    if idle:
+        means = "the head learns alone" if depth == "head" else "the backbone learns too"
+        raise RecipeError(f"{' and '.join(idle)}: without meaning where {means}", hint="leave that out")
+
+
+def fine_tunes(variant: Variant, native: NativeInput) -> bool:
+    """Whether most of the backbone starts from weights."""
+    return native.is_pretrained and variant.carried_fraction >= CARRIED_MIN
+
+
+def manner(depth: Depth, variant: Variant, native: NativeInput) -> Manner:
+    """Return what kind of fitting it is: the learning rate goes by it."""
+    if depth == "head":
+        return "head"
+    return "fine-tuned" if fine_tunes(variant, native) else "from scratch"
+
+
+def plan_tuning(recipe: Recipe, depth: Depth, how: Manner, batch_size: int, reasons: Reasons) -> dict[str, object]:
+    """Return how the stages that learn do so."""
+    train = recipe.train
+    if depth == "head":
+        reasons.sentences["train.batch_norm"] = "the backbone stays as it is, its statistics too"
+        return {"unfreeze_epochs": 0, "layer_decay": 1.0, "batch_norm": "frozen", **_plan_average(recipe, reasons)}
+    reasons.sentences["train.unfreeze_epochs"] = (
+        f"one more stage learns every {train.unfreeze_epochs} epochs, from the head on"
+        if train.unfreeze_epochs
+        else "all stages that learn do so from the first epoch"
+    )
+    fine_tune = how == "fine-tuned"
+    is_small = fine_tune and batch_size < BATCH_FOR_STATISTICS
+    why = (
+        f"batches of {batch_size} are too small for statistics of their own: those of the weights stay"
+        if is_small
+        else f"batches of {batch_size} have statistics of their own"
+        if fine_tune
+        else "from scratch there are no statistics to keep"
+    )
+    return {
+        "unfreeze_epochs": train.unfreeze_epochs,
+        "layer_decay": reasons.choose("train.layer_decay", train.layer_decay, 1.0, "all stages learn at the same rate"),
+        "batch_norm": reasons.choose("train.batch_norm", train.batch_norm, "frozen" if is_small else "train", why),
+        **_plan_average(recipe, reasons),
+    }
+
+
+def _plan_average(recipe: Recipe, reasons: Reasons) -> dict[str, object]:
+    why = "none: the learning rate falls to 0, which averages as well, and the best epoch is kept"
+    return {"ema_decay": reasons.choose("train.ema_decay", recipe.train.ema_decay, 0.0, why)}
+
+
+def plan_views(recipe: Recipe, depth: Depth, reasons: Reasons) -> int:
+    """Return how many views of each training image the head learns from; 1 where the backbone learns too."""
+    if depth != "head":
+        return 1
+    why = "the image as it is: augmented views of features that stay gave no higher AUROC"
+    return reasons.choose("train.views", recipe.train.views, 1, why)
