@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 KNOWN_COPIES = "audit.allow=[conflicting-labels,identical-pixels,near-duplicates]"  # BreastMNIST holds them
 FINDINGS = ("data.label_column=nih_findings", "data.min_positive=60")
-MEASURES = ("auroc", "macro_auroc")
 TIMES = "seconds.json"
 
 
@@ -94,23 +93,24 @@ def table(trials: Sequence[Trial], runs: Sequence[Path]) -> Iterator[str]:
     yield "| training | test images (patients) | AUROC | difference | Brier | seconds |"
     yield "|---|---|---|---|---|---|"
     for trial, run in zip(trials, runs, strict=True):
-        metrics = json.loads((run / "report.json").read_text(encoding="utf-8"))["metrics"]
-        auroc = next(each for each in metrics if each["name"] in MEASURES and each["value"] is not None)
+        metrics = _of_all_images(run)
+        auroc = metrics["macro_auroc" if "macro_auroc" in metrics else "auroc"]
         patients = auroc["n_patients"] if auroc["n_patients"] is not None else "not named"
         difference = "" if run == runs[0] else _difference(run, runs[0], auroc)
-        brier = _brier(metrics)
+        brier = f"{metrics['brier']['value']:.3f}" if "macro_auroc" not in metrics else ""
         seconds = json.loads((run / TIMES).read_text())
         yield f"| {trial.text} | {auroc['n']} ({patients}) | {_interval(auroc)} | {difference} | {brier} | {seconds} |"
 
 
-def _brier(metrics: Sequence[dict[str, Any]]) -> str:
-    found = [each["value"] for each in metrics if each["name"] == "brier" and each["value"] is not None]
-    return f"{found[0]:.3f}" if len(found) == 1 else ""
+def _of_all_images(run: Path) -> dict[str, dict[str, Any]]:
+    """Return the calibrated measures of all test images by name; of several labels those of the last under each."""
+    metrics = json.loads((run / "report.json").read_text(encoding="utf-8"))["metrics"]
+    return {each["name"]: each for each in metrics if each["stage"] == "calibrated" and each["subgroup"] is None}
 
 
 def _difference(run: Path, first: Path, auroc: dict[str, Any]) -> str:
-    if auroc["name"] not in MEASURES[:1]:
-        return ""
+    if auroc["name"] != "auroc":
+        return ""  # of several labels a comparison gives one difference for each
     tables = [read_predictions(Run(each).predictions("test"), ColumnSettings()) for each in (run, first)]
     found = compare(tables[0], tables[1], ReportSettings(), names=(run.name, first.name)).differences
     same = next(each for each in found if (each.name, each.class_name) == (auroc["name"], auroc["class"]))
@@ -121,6 +121,8 @@ def _difference(run: Path, first: Path, auroc: dict[str, Any]) -> str:
 
 def _interval(estimate: dict[str, Any], sign: str = "") -> str:
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "not estimable"
     limits = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
     return f"{value:{sign}.3f}{limits}"
 
