@@ -297,8 +297,9 @@ def _print_trained(output: Output, trained: Trained) -> None:
 
 def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type would import its libraries
     section, _, name = key.partition(".")
+    height, width = plan.preprocessing.height, plan.preprocessing.width
     sizes = {
-        "image_size": plan.preprocessing.width,
+        "image_size": width if height == width else f"{height}x{width}",
         "channels": plan.preprocessing.channels,
         "depth": plan.preprocessing.depth,
     }

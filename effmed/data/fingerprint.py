@@ -15,11 +15,13 @@ from effmed.data.split import shared_patients
 from effmed.errors import DataError, shortened
 
 if TYPE_CHECKING:
+    from effmed.data.pixels import Image
     from effmed.recipe import DataSettings
 
-N_DECODED = 24  # images whose grey levels are looked at; enough for percentiles of the whole set
+N_DECODED = 24  # images whose pixels are looked at; enough for percentiles of the whole set
 PERCENTILES = (1, 25, 50, 75, 99)
 KINDS = {"1": "present", "0": "absent", "-1": "uncertain"}
+SHARE_DIGITS = 9  # of a share: beyond them are errors of rounding, which no limit shall hang on
 STRIDE = 97  # every 97th grey level of an image: a prime does not fall on the same columns of every row
 
 
@@ -40,6 +42,10 @@ class Fingerprint(BaseModel):
         colour_fraction: Share of images that hold colour.
         intensity_percentiles: ``p1`` to ``p99`` of grey levels in [0, 1] over a few decoded images; empty where none
             could be decoded.
+        shapes: Training images (all before the division) per shape: height of the picture over its width, to three
+            digits. Pixels are taken to have the shape ``pixel_aspect``.
+        pixel_aspect: Height of a pixel over its width, which decoding alone tells: the median of a few images;
+            1 where none could be decoded. Rotation by EXIF is not looked at.
         window_origin: Images per origin of their window: file, recipe, percentile or full; empty before decoding.
         unreadable: Files that could not be read.
         unreadable_reasons: How many of them for each reason, the most frequent first.
@@ -71,6 +77,8 @@ class Fingerprint(BaseModel):
     manifest_digest: str
     label_counts: dict[str, dict[str, dict[str, int]]] = {}
     task_reason: str = ""
+    shapes: dict[str, int] = {}
+    pixel_aspect: float = 1.0
 
     def with_provenance(self, manifest: Manifest) -> Fingerprint:
         """Return the same once the images are decoded and the manifest says how grey levels came about."""
@@ -90,6 +98,8 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
     frame = manifest.frame
     per_split = {name: frame[frame["split"] == name] for name in SPLITS}
     train = per_split["train"] if len(per_split["train"]) else frame
+    few = _decode_few(manifest, settings)
+    pixel_aspect = float(np.median([image.aspect for image in few])) if few else 1.0
     return Fingerprint(
         n_images=len(frame),
         n_patients=_n_different(frame["patient"]),
@@ -107,13 +117,15 @@ def make_fingerprint(manifest: Manifest, settings: DataSettings) -> Fingerprint:
         syntax=_counts(frame["syntax"]),
         modality=_counts(frame["modality"]),
         view=_counts(frame["view"]),
-        intensity_percentiles=_intensities(manifest, settings),
+        intensity_percentiles=_intensities(few),
         window_origin=_counts(frame["window_origin"]),
         unreadable=len(manifest.unreadable),
         unreadable_reasons=dict(Counter(item.reason for item in manifest.unreadable).most_common()),
         manifest_digest=manifest.digest(),
         label_counts=_label_counts({"all": frame, **per_split}) if manifest.is_multilabel else {},
         task_reason=manifest.reasons.get("task", ""),
+        shapes=_counts((train["rows"] * pixel_aspect / train["columns"]).map("{:.3g}".format)),
+        pixel_aspect=pixel_aspect,
     )
 
 
@@ -187,15 +199,38 @@ def _counts(column: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in column.dropna().value_counts().items()}
 
 
-def _intensities(manifest: Manifest, settings: DataSettings) -> dict[str, float]:
+def _decode_few(manifest: Manifest, settings: DataSettings) -> list[Image]:
     if len(manifest) == 0:
-        return {}
+        return []
     chosen = np.unique(np.linspace(0, len(manifest) - 1, N_DECODED).astype(int))
     few = manifest.with_frame(manifest.frame.iloc[chosen])
     images = read_images(few, window=settings.window, max_megapixels=settings.max_megapixels)
-    decoded = [image.pixels for _, image in images if not isinstance(image, DataError)]
-    if not decoded:
+    return [image for _, image in images if not isinstance(image, DataError)]
+
+
+def _intensities(images: list[Image]) -> dict[str, float]:
+    if not images:
         return {}
-    levels = np.concatenate([pixels.reshape(-1)[::STRIDE] / np.iinfo(pixels.dtype).max for pixels in decoded])
+    levels = np.concatenate([image.pixels.reshape(-1)[::STRIDE] / np.iinfo(image.pixels.dtype).max for image in images])
     values = np.percentile(levels, PERCENTILES)
     return {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}
+
+
+def padded_fraction(shapes: dict[str, int], box: tuple[int, int]) -> float:
+    """Return the share of a letterbox that stays black, as the mean over images.
+
+    A picture fits inside the box with its proportions kept, as ``effmed.data.pixels.preprocess`` fits it; that it does
+    so in whole pixels is left out.
+
+    Args:
+        shapes: Images per height over width, of a fingerprint; at least one.
+        box: Height and width of the network's input in pixels.
+    """
+    ratios = np.array([float(shape) for shape in shapes]) * box[1] / box[0]
+    used = np.average(np.minimum(ratios, 1 / ratios), weights=list(shapes.values()))
+    return round(1 - float(used), SHARE_DIGITS)
+
+
+def median_shape(shapes: dict[str, int]) -> float:
+    """Return the median height over width; ``shapes`` as ``padded_fraction`` takes them."""
+    return float(np.median(np.repeat([float(shape) for shape in shapes], list(shapes.values()))))

@@ -13,13 +13,13 @@ from torch import nn
 from effmed.errors import RecipeError
 from effmed.learn.network import create_network
 from effmed.learn.scaling.counting import N_CLASSES, RGB
+from effmed.recipe import SIDE_MAX_PX, SIDE_MIN_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from effmed.learn.scaling import Variant
 
-SIDE_MIN_PX, SIDE_MAX_PX = 32, 2048  # as model.image_size
 OPERATORS = {  # timm's classes → the papers' words
     "Conv2d": "Conv",
     "Conv2dSame": "Conv",

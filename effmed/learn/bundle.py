@@ -188,7 +188,7 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
     calibration = sheet.calibrator.text + (f", fitted on {fitted_on}" if fitted_on else "")
     return f"""# {plan.variant} for {" / ".join(sheet.classes)}
 
-A classifier of {plan.preprocessing.width} × {plan.preprocessing.height} px images, made with effmed {sheet.effmed}.
+A classifier of {plan.preprocessing.size_text} images, made with effmed {sheet.effmed}.
 **Research software, not a medical device.**
 
 | | |

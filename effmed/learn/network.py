@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import timm
 import torch
+from timm.models import get_pretrained_cfg
 from timm.models.efficientnet import _gen_efficientnet  # what timm builds every variant with
 from torch import nn
 
@@ -52,6 +53,34 @@ def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
     if found["cuda"]:
         return "cuda"  # pragma: no cover  needs a GPU
     return "mps" if found["mps"] else "cpu"
+
+
+def takes_one_size(variant: Variant) -> bool:
+    """Whether a network is made for images of one size alone, as timm says; False where timm says nothing."""
+    config = get_pretrained_cfg(variant.architecture)
+    return config is not None and bool(config.fixed_input_size)
+
+
+def check_size_fits(plan: Plan) -> None:
+    """Send an empty image through the planned network, without memory for its weights.
+
+    A network of the family is fully convolutional and is not asked.
+
+    Raises:
+        RecipeError: It takes no image of the planned size; or timm knows no such network.
+    """
+    if find_variant(plan.variant).table is not None:
+        return
+    spec = plan.preprocessing
+    with torch.device("meta"), torch.no_grad():
+        network = build_network(plan).eval()
+        try:
+            network(torch.zeros(1, spec.channels, spec.height, spec.width))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            problem = f"{plan.variant} takes no image of {spec.size_text}: {str(error).splitlines()[0]}"
+            config = get_pretrained_cfg(plan.network.partition(".")[0])
+            size = "another size" if config is None else config.input_size[-1]
+            raise RecipeError(problem, hint=f"--set model.image_size={size}, or take an EfficientNet") from error
 
 
 def build_network(plan: Plan, weights: StateDict | None = None, *, keep_head: bool = False) -> nn.Module:

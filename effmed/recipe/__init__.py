@@ -2,12 +2,14 @@
 
 from effmed.recipe.images import AuditSettings, DataSettings
 from effmed.recipe.judging import CalibrationSettings, ColumnSettings, DecisionSettings, ReportSettings
-from effmed.recipe.kinds import Auto, CalibrationMethod, CalibrationUpdate
+from effmed.recipe.kinds import SIDE_MAX_PX, SIDE_MIN_PX, Auto, CalibrationMethod, CalibrationUpdate, input_sides
 from effmed.recipe.learning import AugmentSettings, ImbalanceSettings, ModelSettings, TrainSettings
 from effmed.recipe.reading import make_recipe, nearest, read_recipe, recipe_text
 from effmed.recipe.whole import Recipe, recipe_keys
 
 __all__ = [
+    "SIDE_MAX_PX",
+    "SIDE_MIN_PX",
     "AuditSettings",
     "AugmentSettings",
     "Auto",
@@ -22,6 +24,7 @@ __all__ = [
     "Recipe",
     "ReportSettings",
     "TrainSettings",
+    "input_sides",
     "make_recipe",
     "nearest",
     "read_recipe",

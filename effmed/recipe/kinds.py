@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+SIDE_MIN_PX, SIDE_MAX_PX = 32, 2048  # of the input: five halvings of 32 px leave one
+SIZE_PATTERN = r"[0-9]{1,9}(x[0-9]{1,9})?"
+SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": SIDE_MIN_PX, "maximum": SIDE_MAX_PX},
+        {"type": "string", "format": "HEIGHTxWIDTH", "pattern": SIZE_PATTERN},
+    ]
+}
 NO_SUBGROUPS = {"image", "frame", "patient", "study", "truth"}  # columns of every predictions table
 
 
@@ -24,6 +33,30 @@ def check_shareable(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def input_sides(size: int | str) -> tuple[int, int]:
+    """Return height and width in pixels of what ``model.image_size`` says.
+
+    Args:
+        size: The side of a square, or ``HEIGHTxWIDTH``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    height, _, width = str(size).partition("x")
+    return int(height), int(width or height)
+
+
+def check_input_size(size: object) -> int | str:
+    """Refuse what is neither the side of a square nor HEIGHTxWIDTH, and sides that are out of range."""
+    text = str(size) if type(size) in (int, str) else ""
+    if not re.fullmatch(SIZE_PATTERN, text) or not all(
+        SIDE_MIN_PX <= side <= SIDE_MAX_PX for side in input_sides(text)
+    ):
+        sides = f"each side from {SIDE_MIN_PX} to {SIDE_MAX_PX} px"
+        raise PydanticCustomError("no_input_size", "it should be one number, or HEIGHTxWIDTH such as 512x384; " + sides)
+    return int(text) if text.isdecimal() else text
+
+
 Auto = Literal["auto"]
 Rising = AfterValidator(check_rising)
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -36,7 +69,7 @@ DecayFactor = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 NotNegativeCount = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
-ImageSize = Annotated[int, Field(ge=32, le=2048)]
+InputSize = Annotated[int | str, PlainValidator(check_input_size), WithJsonSchema(SIZE_SCHEMA)]
 Years = Annotated[int, Field(gt=0, lt=120)]
 CalibrationMethod = Literal[
     "none",

@@ -12,7 +12,7 @@ from effmed.recipe.kinds import (
     DecayFactor,
     Fraction,
     HalfOpenFraction,
-    ImageSize,
+    InputSize,
     NotNegative,
     NotNegativeCount,
     Positive,
@@ -28,8 +28,8 @@ class ModelSettings(Section):
     weights: str = "auto"
     """'auto' (effmed's choice: $EFFMED_WEIGHTS, installed package, cache, hub), 'none' (from scratch), a tag that
     'effmed weights list' names, a file (.safetensors, .pth), or an earlier run or bundle."""
-    image_size: ImageSize | Auto = "auto"
-    """Side of the square input in pixels; auto: the variant's own."""
+    image_size: InputSize | Auto = "auto"
+    """Side of the square input in pixels, or HEIGHTxWIDTH of a rectangle such as 512x384; auto: the variant's own."""
     channels: Literal[1, 3] | Auto = "auto"
     """Input channels; auto: 1 for grey images, 3 for colour, one per window where data.window names several."""
     dropout: HalfOpenFraction | Auto = "auto"

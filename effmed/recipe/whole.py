@@ -50,7 +50,7 @@ def _type_text(schema: Mapping[str, Any]) -> str:
     if "const" in schema or "enum" in schema:
         return " | ".join(_flow_text(value) for value in schema.get("enum", [schema.get("const")]))
     limits = [f"{sign} {schema[name]:g}" for name, sign in _LIMITS.items() if name in schema]
-    return f"{_TYPES[schema['type']]} {' and '.join(limits)}".rstrip()
+    return f"{schema.get('format', _TYPES[schema['type']])} {' and '.join(limits)}".rstrip()
 
 
 def _flow_text(value: object) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -40,7 +40,7 @@ from effmed.learn.bundle import (
 )
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, predict_logits, read_features, start_training
 from effmed.learn.loader import Images, ordered_batches
-from effmed.learn.network import build_network, find_machine
+from effmed.learn.network import build_network, check_size_fits, find_machine, takes_one_size
 from effmed.learn.plan import Plan, make_plan
 from effmed.learn.scaling import find_variant
 from effmed.learn.weights.find import find_native_input, read_weights
@@ -88,7 +88,9 @@ class _Job:
 
 def plan(training: Training, talk: Talk) -> Plan:
     """Decide everything up to the first write; see ``effmed.workflows.plan``."""
-    return _decide(training, _divided(training, talk))[1]
+    decided = _decide(training, _divided(training, talk))[1]
+    _warn(decided, talk)
+    return decided
 
 
 def train(training: Training, talk: Talk) -> Trained:
@@ -173,8 +175,10 @@ def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     recipe = training.recipe
     variant = find_variant(training.variant)
     fingerprint = make_fingerprint(manifest, recipe.data)
-    native = find_native_input(variant, recipe.model.weights)
-    return fingerprint, make_plan(recipe, fingerprint, variant, native, find_machine(recipe.train.device))
+    native = replace(find_native_input(variant, recipe.model.weights), is_fixed=takes_one_size(variant))
+    decided = make_plan(recipe, fingerprint, variant, native, find_machine(recipe.train.device))
+    check_size_fits(decided)
+    return fingerprint, decided
 
 
 def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:
@@ -182,9 +186,15 @@ def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:
         talk.say(f"{split}: {n_images} images of {fingerprint.patients_per_split[split]} patients")
     size = decided.preprocessing
     talk.say(
-        f"plan: {decided.variant} at {size.width} px, {size.channels} channel(s), {decided.epochs} epochs, batches of "
+        f"plan: {decided.variant} at {size.size_text}, {size.channels} channel(s), {decided.epochs} epochs, batches of "
         f"{decided.batch_size}, learning rate {decided.learning_rate:g}, {decided.loss}, {decided.device_name}"
     )
+    _warn(decided, talk)
+
+
+def _warn(decided: Plan, talk: Talk) -> None:
+    for sentence in decided.warnings:
+        talk.warn(sentence)
 
 
 def _open_cache(manifest: Manifest, decided: Plan, talk: Talk) -> Cache:

@@ -66,6 +66,7 @@ def plan(**changes):
         "n_val": 12,
         "n_test": 12,
         "reasons": {},
+        "warnings": (),
     }
     return Plan(**(values | changes))
 
@@ -112,5 +113,9 @@ def fingerprint(**changes):
         "colour_fraction": 0.0,
         "label_counts": {},
         "task_reason": "",
+        "height_px": (1000.0, 1000.0, 1000.0),
+        "width_px": (1000.0, 1000.0, 1000.0),
+        "shapes": {"1": 140},
+        "pixel_aspect": 1.0,
     }
     return SimpleNamespace(**(values | changes))

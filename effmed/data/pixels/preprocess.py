@@ -39,6 +39,12 @@ class Preprocessing(BaseModel):
     """Whether JPEG 2000 is decoded at the lowest resolution that is at least twice the size of the result."""
 
     @property
+    def size_text(self) -> str:
+        """The size in words; height and width by name where they differ."""
+        is_square = self.height == self.width
+        return f"{self.width} × {self.height} px" if is_square else f"{self.height} px high × {self.width} px wide"
+
+    @property
     def enough(self) -> tuple[int, int] | None:
         """Height and width that ``read_image`` need not exceed much; None where files are decoded whole."""
         return (self.height, self.width) if self.reduced_decode else None

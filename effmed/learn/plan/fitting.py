@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effmed.learn.plan.resolution import size_text
+
 if TYPE_CHECKING:
     from effmed.learn.plan.depth import Depth, Manner
     from effmed.learn.plan.reasons import Reasons
@@ -27,13 +29,14 @@ LEARNING_RATES: dict[Manner, tuple[float, str]] = {
 }
 
 
-def plan_batch(recipe: Recipe, n_train: int, image_size: int, machine: Machine, reasons: Reasons) -> int:
+def plan_batch(recipe: Recipe, n_train: int, image_size: tuple[int, int], machine: Machine, reasons: Reasons) -> int:
     """Return the images of a step: as the device holds, but enough steps per epoch; a power of two."""
-    by_memory = BATCH_PIXELS // image_size**2 * BATCH_MAX[machine.device] // BATCH_MAX["cpu"]
+    by_memory = BATCH_PIXELS // (image_size[0] * image_size[1]) * BATCH_MAX[machine.device] // BATCH_MAX["cpu"]
     by_steps = n_train // STEPS_PER_EPOCH_MIN
     limit = max(BATCH_MIN, min(by_memory, by_steps, BATCH_MAX[machine.device]))
     size = 1 << (limit.bit_length() - 1)  # the power of two at or below
-    why = f"{n_train} training images in at least {STEPS_PER_EPOCH_MIN} steps, {image_size} px on {machine.device}"
+    steps = f"at least {STEPS_PER_EPOCH_MIN} steps"
+    why = f"{n_train} training images in {steps}, {size_text(image_size)} px on {machine.device}"
     return reasons.choose("train.batch_size", recipe.train.batch_size, size, why)
 
 

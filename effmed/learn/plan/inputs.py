@@ -8,29 +8,14 @@ from effmed.data.pixels import Preprocessing
 from effmed.data.pixels.window import parse_windows
 from effmed.errors import RecipeError
 from effmed.learn.plan.reasons import SET_BY_RECIPE
-from effmed.learn.scaling import BASE_RESOLUTION_PX, compound_scaling
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
     from effmed.learn.plan.reasons import Reasons
-    from effmed.learn.scaling import Variant
     from effmed.recipe import Recipe
 
 Depth: TypeAlias = Literal["uint8", "uint16"]
 BITS_PER_BYTE = 8
-
-
-def size_reason(variant: Variant) -> str:
-    """Say where the resolution of a variant comes from."""
-    if variant.multipliers is not None:
-        return f"{BASE_RESOLUTION_PX} × 1.15^φ for φ = {variant.phi:g}, to the nearest multiple of 8 px"
-    if variant.phi is None:
-        return f"{variant.resolution_px} px: what {variant.name} was designed for ({variant.source})"
-    law = round(BASE_RESOLUTION_PX * compound_scaling(variant.phi)[2])
-    return (
-        f"compound coefficient φ = {variant.phi:g} of {variant.name}: "
-        f"{BASE_RESOLUTION_PX} × 1.15^φ = {law} px by the law, {variant.resolution_px} px as published"
-    )
 
 
 def plan_frames(recipe: Recipe, reasons: Reasons) -> dict[str, object]:
@@ -64,8 +49,10 @@ def per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return values if channels == len(values) else (sum(values) / len(values),) * channels
 
 
-def plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: int, reasons: Reasons) -> Preprocessing:
-    """Return the size, channels and grey levels of the network's input.
+def plan_preprocessing(
+    recipe: Recipe, fingerprint: Fingerprint, size: tuple[int, int], reasons: Reasons
+) -> Preprocessing:
+    """Return the size (height and width), channels and grey levels of the network's input.
 
     Raises:
         RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``.
@@ -78,8 +65,8 @@ def plan_preprocessing(recipe: Recipe, fingerprint: Fingerprint, image_size: int
     automatic: Depth = "uint16" if is_deep else "uint8"
     depth = reasons.choose("data.depth", recipe.data.depth, automatic, why)
     return Preprocessing(
-        height=image_size,
-        width=image_size,
+        height=size[0],
+        width=size[1],
         channels=channels,
         depth=depth,
         window=recipe.data.window,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from effmed.data.records import SPLITS
 from effmed.learn.plan.depth import manner, plan_depth, plan_tuning, plan_views
 from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
-from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing, size_reason
+from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
 from effmed.learn.plan.labels import plan_loss, plan_task
 from effmed.learn.plan.reasons import Reasons
+from effmed.learn.plan.resolution import plan_size
 from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
 
 if TYPE_CHECKING:
@@ -39,11 +40,9 @@ def make_plan(
     classes = tuple(fingerprint.train_images_per_class)
     task = plan_task(recipe, fingerprint, reasons)
     n_train = fingerprint.images_per_split["train"]
-    image_size = reasons.choose(
-        "model.image_size", recipe.model.image_size, variant.resolution_px, size_reason(variant)
-    )
-    preprocessing = plan_preprocessing(recipe, fingerprint, image_size, reasons)
-    batch_size = plan_batch(recipe, n_train, image_size, machine, reasons)
+    size = plan_size(recipe, fingerprint, variant, native, reasons)
+    preprocessing = plan_preprocessing(recipe, fingerprint, size, reasons)
+    batch_size = plan_batch(recipe, n_train, size, machine, reasons)
     depth = plan_depth(recipe, variant, native, reasons)
     epochs = plan_epochs(recipe, depth, n_train, reasons)
     how = manner(depth, variant, native)
@@ -67,6 +66,7 @@ def make_plan(
         **plan_loss(recipe, fingerprint, reasons),
         **plan_machine(recipe, machine, reasons),
         reasons=reasons.sentences,
+        warnings=tuple(reasons.warnings),
     )
 
 

@@ -38,6 +38,7 @@ class NativeInput:
         std: Per channel, what the difference is divided by.
         resolution_px: Side of the images that the weights were trained on; 0 if unknown.
         why: Which weights these are and why these, in words.
+        is_fixed: Whether the network takes images of one size alone.
         head: What their head was trained for, where that may be the same as what is wanted: an earlier bundle's.
     """
 
@@ -47,6 +48,7 @@ class NativeInput:
     std: tuple[float, ...]
     resolution_px: int = 0
     why: str = ""
+    is_fixed: bool = False
     head: Head | None = None
 
     @property
@@ -121,6 +123,7 @@ class Plan(BaseModel):
     n_val: int
     n_test: int
     reasons: dict[str, str]
+    warnings: tuple[str, ...]
 
     @property
     def n_outputs(self) -> int:

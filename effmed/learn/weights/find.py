@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,7 +151,7 @@ def _native_bundle(variant: Variant, folder: Path) -> NativeInput:
         plan.weights_licence or UNKNOWN_LICENCE,
         plan.mean,
         plan.std,
-        resolution_px=max(plan.preprocessing.height, plan.preprocessing.width),
+        resolution_px=round(math.sqrt(plan.preprocessing.height * plan.preprocessing.width)),
         why=f"an earlier training that started from {plan.weights}",
         head=plan.head,
     )

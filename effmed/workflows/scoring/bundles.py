@@ -70,7 +70,7 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
     """Return what a report says about the network behind the predictions."""
     size = plan.preprocessing
     facts = {
-        "network": f"{plan.network}, {size.width} × {size.height} px, {size.channels} channel(s)",
+        "network": f"{plan.network}, {size.size_text}, {size.channels} channel(s)",
         "preprocessing": _preprocessing_text(plan),
         "starting weights": plan.weights,
         "training images": str(plan.n_train),
@@ -102,7 +102,7 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
 def _preprocessing_text(plan: Plan) -> str:
     """Say how the pixels of a file become what the network sees."""
     spec = plan.preprocessing
-    fitted = f"fitted into {spec.width} × {spec.height} px on black, proportions kept; {spec.depth}"
+    fitted = f"fitted into {spec.size_text} on black, proportions kept; {spec.depth}"
     mean, std = (", ".join(f"{each:.3f}" for each in values) for values in (plan.mean, plan.std))
     return f"DICOM window {spec.window}; {fitted}, scaled to 0 to 1; minus mean {mean}, divided by {std}"
 
