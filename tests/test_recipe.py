@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effmed.errors import RecipeError
-from effmed.recipe import Recipe, make_recipe, nearest, read_recipe, recipe_keys, recipe_text
+from effmed.recipe import Recipe, input_sides, make_recipe, nearest, read_recipe, recipe_keys, recipe_text
 
 
 def test_the_defaults_are_a_valid_recipe():
@@ -78,6 +78,36 @@ def test_recipe_to_yaml_to_recipe_is_identity(epochs, fraction, frames, pattern)
     data = {"val_fraction": fraction, "frames": frames, "patient_pattern": pattern}
     recipe = make_recipe({"train": {"epochs": epochs}, "data": data})
     assert make_recipe(yaml.safe_load(recipe_text(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "sides"),
+    [
+        ("224", 224, (224, 224)),
+        ("512x384", "512x384", (512, 384)),
+        ("32x2048", "32x2048", (32, 2048)),
+        ("'96'", 96, (96, 96)),
+    ],
+)
+def test_an_input_is_a_square_or_height_by_width(text, expected, sides):
+    recipe = read_recipe(None, [f"model.image_size={text}"])
+    assert recipe.model.image_size == expected
+    assert input_sides(recipe.model.image_size) == sides
+    assert make_recipe(yaml.safe_load(recipe_text(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["31", "2049", "31x64", "64x2049", "512X384", "512 x 384", "x64", "64x", "1x2x3", "-64", "224.0", "true", "[64]"],
+)
+def test_another_input_is_refused_with_the_form(text):
+    with pytest.raises(RecipeError, match=r"HEIGHTxWIDTH such as 512x384; each side from 32 to 2048 px"):
+        read_recipe(None, [f"model.image_size={text}"])
+
+
+def test_the_list_of_keys_names_the_form_of_a_rectangle():
+    kinds = {key: kind for key, kind, *_ in recipe_keys()}
+    assert kinds["model.image_size"] == "integer ≥ 32 and ≤ 2048 or HEIGHTxWIDTH or auto"
 
 
 def test_nearest_lists_everything_when_nothing_is_near():

@@ -183,7 +183,8 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
         lines: The main results, name → sentence.
     """
     changed = {f"recalibration {number}": each.text for number, each in enumerate(sheet.recalibrations, start=1)}
-    rows = "\n".join(f"| {name} | {text} |" for name, text in {**changed, **lines}.items())
+    warned = {f"warning {number}": text for number, text in enumerate(plan.warnings, start=1)}
+    rows = "\n".join(f"| {name} | {text} |" for name, text in {**changed, **warned, **lines}.items())
     fitted_on = sheet.calibrator.fitted_on
     calibration = sheet.calibrator.text + (f", fitted on {fitted_on}" if fitted_on else "")
     return f"""# {plan.variant} for {" / ".join(sheet.classes)}

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from effmed.data.fingerprint import Fingerprint, known_labels, make_fingerprint
+from effmed.data.fingerprint import Fingerprint, known_labels, make_fingerprint, median_shape, padded_fraction
+from effmed.data.pixels import Image, Preprocessing, preprocess
+from effmed.data.pixels.image import Provenance
 from effmed.data.records import Unreadable
 from effmed.data.scan.medmnist import read_npz_manifest
 from effmed.errors import RecipeError
@@ -73,6 +75,44 @@ def test_patients_in_two_splits_are_counted():
 def test_sizes_are_smallest_median_and_largest():
     found = make_fingerprint(divided(), SETTINGS)
     assert (found.height_px, found.width_px) == ((10, 30, 50), (5, 5, 6))
+
+
+def test_shapes_are_counted_of_training_images_alone():
+    assert make_fingerprint(divided(), SETTINGS).shapes == {"2": 1, "4": 1, "6": 1}
+    before = make.manifest(labels=["a", "b"])
+    before = before.with_frame(before.frame.assign(rows=[100, 300], columns=[300, 100]))
+    assert make_fingerprint(before, SETTINGS).shapes == {"0.333": 1, "3": 1}
+
+
+@pytest.mark.parametrize(("spacing", "aspect"), [([2, 1], 2.0), ([1, 4], 0.25), ([1, 1], 1.0)])
+def test_the_shape_of_pixels_makes_the_shape_of_pictures(tmp_path, spacing, aspect):
+    make.dicom(tmp_path / "0.png", PixelSpacing=spacing)
+    manifest = make.manifest(labels=["a"], root=tmp_path)
+    found = make_fingerprint(manifest.with_frame(manifest.frame.assign(rows=12, columns=16)), SETTINGS)
+    assert found.pixel_aspect == aspect
+    assert [float(shape) for shape in found.shapes] == pytest.approx([0.75 * aspect], rel=0.005)
+
+
+@pytest.mark.parametrize("box", [(256, 256), (320, 128), (96, 224)])
+def test_the_padded_share_is_that_of_the_letterbox(box):
+    chance = np.random.default_rng(0)
+    sizes = [*map(tuple, chance.integers(40, 900, (12, 2))), (300, 100), (300, 100), (256, 256)]
+    spec = Preprocessing(height=box[0], width=box[1], channels=1, depth="uint8", window="stored", max_megapixels=10.0)
+    made = Provenance("png", "png", "L", 8, "full", "full", "")
+    black = [float((preprocess(Image(np.full(size, 255, np.uint8), 1.0, made), spec) == 0).mean()) for size in sizes]
+    shapes = pd.Series([f"{height / width:.3g}" for height, width in sizes]).value_counts().to_dict()
+    assert padded_fraction(shapes, box) == pytest.approx(np.mean(black), abs=0.004)
+
+
+def test_the_padded_share_has_no_error_of_rounding():
+    assert padded_fraction({"0.7": 7}, (224, 224)) == padded_fraction({"0.7": 3}, (160, 160)) == 0.3
+    assert padded_fraction({"1": 9}, (224, 224)) == 0.0
+
+
+def test_the_median_shape_weighs_shapes_by_their_images():
+    counts = {"0.5": 3, "3": 2, "1.25": 4}
+    values = [0.5] * 3 + [3.0] * 2 + [1.25] * 4
+    assert median_shape(counts) == np.median(values) == 1.25
 
 
 def test_bits_and_attributes_are_counted_by_value():

@@ -6,10 +6,12 @@ from torch import nn
 from effmed.errors import MachineError, RecipeError
 from effmed.learn.network import (
     build_network,
+    check_size_fits,
     create_network,
     find_machine,
     load_backbone,
     spread_channels,
+    takes_one_size,
 )
 from effmed.learn.scaling import VARIANTS, count, find_variant
 from effmed.learn.scaling.counting import tensors
@@ -24,15 +26,17 @@ def test_two_classes_have_one_output_and_more_have_one_each():
     assert build_network(three).classifier.out_features == 3
 
 
+@pytest.mark.parametrize("size", [(32, 32), (96, 40)])
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
-def test_equal_channels_give_the_same_output_as_the_image_replicated(n):
+def test_equal_channels_give_the_same_output_as_the_image_replicated(n, size):
     colour = timm.create_model("test_efficientnet", num_classes=1).eval()
     network = build_network(make.plan(channels=n), colour.state_dict()).eval()
     network.classifier.load_state_dict(colour.classifier.state_dict())
-    picture = torch.randn(2, 1, 32, 32)
+    picture = torch.randn(2, 1, *size)
     with torch.inference_mode():
-        difference = network(picture.expand(-1, n, -1, -1)) - colour(picture.expand(-1, 3, -1, -1))
-    assert float(difference.abs().max()) < 1e-5
+        found, expected = network(picture.expand(-1, n, -1, -1)), colour(picture.expand(-1, 3, -1, -1))
+    assert float((found - expected).abs().max()) < 1e-5
+    assert float((expected[0] - expected[1]).abs().max()) > 1e-3  # the outputs depend on the picture
 
 
 def test_colours_are_spread_over_channels_in_their_order():
@@ -82,6 +86,34 @@ def test_a_network_without_stochastic_depth_is_built_at_rate_zero_and_refuses_ot
     assert build_network(make.plan(network="densenet121", drop_path=0.0)) is not None
     with pytest.raises(RecipeError, match=r"densenet121 has no stochastic depth, but model.drop_path = 0.1"):
         build_network(make.plan(network="densenet121", drop_path=0.1))
+
+
+def sized(height, width, **changes):
+    plan = make.plan(**changes)
+    return plan.model_copy(
+        update={"preprocessing": plan.preprocessing.model_copy(update={"height": height, "width": width})}
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 40), (33, 301)])
+def test_a_fully_convolutional_network_takes_rectangles(height, width):
+    plan = sized(height, width)
+    check_size_fits(plan)
+    check_size_fits(sized(height, width, variant="b0", network="tf_efficientnet_b0"))
+    assert build_network(plan).eval()(torch.zeros(1, 1, height, width)).shape == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "levit_128"])
+def test_a_network_of_one_size_refuses_others_and_names_its_own(name):
+    with pytest.raises(RecipeError, match=r"takes no image of 256 px high × 192 px wide") as caught:
+        check_size_fits(sized(256, 192, variant=f"timm:{name}", network=name))
+    assert "model.image_size=224" in caught.value.hint
+    check_size_fits(sized(224, 224, variant=f"timm:{name}", network=name))
+
+
+def test_timm_tells_which_networks_take_one_size():
+    names = ("b4", "phi:2.5", "timm:resnet50", "timm:vit_tiny_patch16_224", "timm:no_such_net")
+    assert [takes_one_size(find_variant(name)) for name in names] == [False, False, False, True, False]
 
 
 def test_a_network_between_the_variants_is_built_by_the_law():

@@ -30,7 +30,7 @@ def test_what_is_kept_is_told_with_its_size(cache):
     assert facts["folder"] == str(cache)
     assert facts["bytes"] == sum(kept["bytes"] for kept in facts["kept"]) > 0
     text = run("info").stdout
-    assert "6 x 8 px, 1 channel(s), uint8, window stored" in text
+    assert "8 px high x 6 px wide, 1 channel(s), uint8, window stored" in text
     assert " MB" in text
 
 

@@ -80,8 +80,10 @@ def _describe_group(group: Path) -> Kept:
 def _words(path: Path) -> str:
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
-        size = f"{spec['width']} x {spec['height']} px, {spec['channels']} channel(s), {spec['depth']}"
-        return f"{size}, window {spec['window']}{', reduced decoding' if spec['reduced_decode'] else ''}"
+        height, width = spec["height"], spec["width"]
+        size = f"{width} x {height} px" if height == width else f"{height} px high x {width} px wide"
+        kind = f"{size}, {spec['channels']} channel(s), {spec['depth']}"
+        return f"{kind}, window {spec['window']}{', reduced decoding' if spec['reduced_decode'] else ''}"
     except (OSError, ValueError, KeyError):
         return "images of an unknown kind"
 

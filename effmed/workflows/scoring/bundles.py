@@ -83,6 +83,8 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
     }
     if plan.task == "multilabel":
         facts["uncertain and blank labels in training"] = f"uncertain {plan.uncertain}, blank {plan.blank}"
+    if plan.warnings:
+        facts["warnings of the plan"] = "; ".join(plan.warnings)
     for number, each in enumerate(sheet.recalibrations, start=1):
         facts[f"recalibration {number}"] = each.text
     return ReportContext(
