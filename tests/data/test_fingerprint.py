@@ -110,9 +110,9 @@ def test_the_padded_share_has_no_error_of_rounding():
 
 
 def test_the_median_shape_weighs_shapes_by_their_images():
-    counts = {"0.5": 3, "3": 2, "1.25": 4}
-    values = [0.5] * 3 + [3.0] * 2 + [1.25] * 4
-    assert median_shape(counts) == np.median(values) == 1.25
+    counts = {"0.5": 9, "3": 2, "1.25": 4}
+    values = [0.5] * 9 + [3.0] * 2 + [1.25] * 4
+    assert median_shape(counts) == np.median(values) == 0.5
 
 
 def test_bits_and_attributes_are_counted_by_value():
