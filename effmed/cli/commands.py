@@ -304,5 +304,5 @@ def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type wo
         "depth": plan.preprocessing.depth,
     }
     if key == "imbalance.method":
-        return "none" if set(plan.class_weights) == {1.0} else f"weights {plan.class_weights}"
+        return str(plan.imbalance.method)
     return str(sizes.get(name, getattr(plan, name or section, getattr(plan, section, ""))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from effmed.learn.transforms import augment, make_augmentation, to_input
+from effmed.learn.transforms import augment, make_augmentation, strengthened, to_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,13 @@ class Images:
 
     def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
         """Return images with the changes that depend on seed, epoch and image only."""
-        augmentation = make_augmentation(plan.augment)
-        seed = (plan.seed, AUGMENT_STREAM, epoch)
-        changed = [augment(augmentation, self.pixels[self.rows[i]], seed=(*seed, int(i))) for i in chosen]
+        seed, strengths = (plan.seed, AUGMENT_STREAM, epoch), plan.imbalance.augment
+        by_strength = {each: make_augmentation(strengthened(plan.augment, each)) for each in {1.0, *strengths}}
+        of_image = [strengths[int(self.truth[i])] if self.truth.ndim == 1 else 1.0 for i in chosen]
+        changed = [
+            augment(by_strength[strength], self.pixels[self.rows[i]], seed=(*seed, int(i)))
+            for i, strength in zip(chosen, of_image, strict=True)
+        ]
         return to_input(np.stack(changed), plan.mean, plan.std)
 
 
@@ -71,12 +75,21 @@ def train_batches(examples: Examples, plan: Plan, epoch: int) -> Iterator[tuple[
 
     A last batch of a single image is left out: batch normalisation cannot learn from one.
     """
-    order = np.random.default_rng((plan.seed, ORDER_STREAM, epoch)).permutation(len(examples))
+    order = _order(examples, plan, epoch)
     for start in range(0, len(order), plan.batch_size):
         chosen = order[start : start + plan.batch_size]
         if len(chosen) == 1 and start > 0:
             return
         yield examples.changed_inputs(chosen, plan, epoch), torch.from_numpy(examples.truth[chosen])
+
+
+def _order(examples: Examples, plan: Plan, epoch: int) -> NDArray[np.int64]:
+    """Return as many numbers of examples as there are: each once, or drawn again and again where classes are."""
+    chance, drawn = np.random.default_rng((plan.seed, ORDER_STREAM, epoch)), plan.imbalance.drawn
+    if set(drawn) == {1.0}:
+        return chance.permutation(len(examples))
+    factors = np.asarray(drawn)[examples.truth]
+    return chance.choice(len(examples), size=len(examples), p=factors / factors.sum())
 
 
 def ordered_batches(examples: Examples, plan: Plan) -> Iterator[torch.Tensor]:

@@ -47,6 +47,15 @@ def make_augmentation(settings: AugmentSettings) -> A.Compose:
     )
 
 
+def strengthened(settings: AugmentSettings, factor: float) -> AugmentSettings:
+    """Return settings whose ranges are ``factor`` times as wide, as far as they may be; mirrors stay."""
+    limits = {"rotation_degrees": 180.0, "shift_fraction": 0.5, "scale_fraction": 0.5}
+    ranges = ("rotation_degrees", "shift_fraction", "scale_fraction", "brightness_fraction", "contrast_fraction")
+    return settings.model_copy(
+        update={name: min(factor * getattr(settings, name), limits.get(name, 1.0)) for name in ranges}
+    )
+
+
 def augment(augmentation: A.Compose, pixels: NDArray[np.generic], *, seed: Sequence[int]) -> NDArray[np.generic]:
     """Change one image at random, but always in the same way for the same seed.
 

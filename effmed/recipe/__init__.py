@@ -2,7 +2,15 @@
 
 from effmed.recipe.images import AuditSettings, DataSettings
 from effmed.recipe.judging import CalibrationSettings, ColumnSettings, DecisionSettings, ReportSettings
-from effmed.recipe.kinds import SIDE_MAX_PX, SIDE_MIN_PX, Auto, CalibrationMethod, CalibrationUpdate, input_sides
+from effmed.recipe.kinds import (
+    SIDE_MAX_PX,
+    SIDE_MIN_PX,
+    Auto,
+    CalibrationMethod,
+    CalibrationUpdate,
+    ImbalanceMethod,
+    input_sides,
+)
 from effmed.recipe.learning import AugmentSettings, ImbalanceSettings, ModelSettings, TrainSettings
 from effmed.recipe.reading import make_recipe, nearest, read_recipe, recipe_text
 from effmed.recipe.whole import Recipe, recipe_keys
@@ -19,6 +27,7 @@ __all__ = [
     "ColumnSettings",
     "DataSettings",
     "DecisionSettings",
+    "ImbalanceMethod",
     "ImbalanceSettings",
     "ModelSettings",
     "Recipe",

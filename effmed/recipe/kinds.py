@@ -82,6 +82,7 @@ CalibrationMethod = Literal[
     "isotonic",
     "venn-abers",
 ]
+ImbalanceMethod = Literal["none", "weights", "effective-number", "focal", "logit-adjust", "sampler", "asymmetric"]
 CalibrationUpdate = Literal["in-the-large", "slope", "full", "prevalence", "em", "bbse"]
 AuditKind = Literal[
     "shared-study", "shared-instance", "identical-pixels", "near-duplicates", "conflicting-labels", "shortcut"

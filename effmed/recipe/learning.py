@@ -12,9 +12,11 @@ from effmed.recipe.kinds import (
     DecayFactor,
     Fraction,
     HalfOpenFraction,
+    ImbalanceMethod,
     InputSize,
     NotNegative,
     NotNegativeCount,
+    OpenFraction,
     Positive,
     Section,
     Seed,
@@ -84,8 +86,22 @@ class TrainSettings(Section):
 class ImbalanceSettings(Section):
     """What is done about rare classes."""
 
-    method: Literal["none", "weights"] | Auto = "auto"
-    """Class weights in the loss; their shift of the probabilities is undone exactly."""
+    method: ImbalanceMethod | Auto = "auto"
+    """What each does to the probabilities is undone exactly; asymmetric is for several labels, sampler for classes."""
+    effective_beta: OpenFraction = 0.999
+    """Of effective-number: share of an image that the next one of its class adds."""
+    focal_gamma: Positive = 2.0
+    """Of focal: exponent that lets what is learned already count less."""
+    adjust_tau: Positive = 1.0
+    """Of logit-adjust: how much of the logarithm of the shares of the classes is added to the logits while learning."""
+    sampler_balance: Fraction = 1.0
+    """Of sampler: 0 draws classes as they come, 1 all alike, between them shares between."""
+    asymmetric_present: NotNegative = 0.0
+    """Of asymmetric: exponent γ where a label is present."""
+    asymmetric_absent: NotNegative = 4.0
+    """Of asymmetric: exponent γ where a label is absent."""
+    minority_augment: Annotated[float, Field(ge=1.0, le=3.0)] = 1.0
+    """Factor of the strength of augmentation for classes that have fewer images than the average class."""
 
 
 class AugmentSettings(Section):

@@ -9,7 +9,7 @@ from effmed.evaluate.calibrators import Calibrator
 from effmed.learn.bundle import BundleSheet, weights_digest, write_bundle
 from effmed.learn.loader import Images
 from effmed.learn.network import build_network
-from effmed.learn.plan import Plan
+from effmed.learn.plan import Imbalance, Plan
 from effmed.recipe import AugmentSettings, DecisionSettings
 
 SIZE = 32
@@ -49,7 +49,7 @@ def plan(**changes):
         "batch_norm": "train",
         "ema_decay": 0.0,
         "loss": "binary cross-entropy",
-        "class_weights": (1.0, 1.0),
+        "imbalance": imbalance(),
         "uncertain": "ignore",
         "blank": "ignore",
         "metric": "auroc",
@@ -69,6 +69,13 @@ def plan(**changes):
         "warnings": (),
     }
     return Plan(**(values | changes))
+
+
+def imbalance(n_classes=2, *, n_logits=1, method="none", **changes):
+    """Nothing done about rare classes, but for the changes; two classes have one logit."""
+    ones = (1.0,) * n_classes
+    usual = {"weights": ones, "drawn": ones, "offsets": (0.0,) * n_logits, "focus": (0.0, 0.0), "augment": ones}
+    return Imbalance(method=method, **(usual | changes))
 
 
 def bundle(folder, made):

@@ -22,7 +22,7 @@ SIDE_PX = 64
 
 def test_two_classes_have_one_output_and_more_have_one_each():
     assert build_network(make.plan()).classifier.out_features == 1
-    three = make.plan(task="multiclass", classes=("a", "b", "c"), class_weights=(1.0,) * 3)
+    three = make.plan(task="multiclass", classes=("a", "b", "c"), imbalance=make.imbalance(3, n_logits=3))
     assert build_network(three).classifier.out_features == 3
 
 

@@ -87,9 +87,9 @@ def test_more_classes_have_more_outputs():
 def test_the_rare_class_weighs_more():
     common, rare = planned(
         recipe={"imbalance": {"method": "weights"}}, train_images_per_class={"a": 90, "b": 10}
-    ).class_weights
+    ).imbalance.weights
     assert rare > common
-    assert planned().class_weights == (1.0, 1.0)
+    assert planned().imbalance.weights == (1.0, 1.0)
 
 
 def test_half_precision_is_for_the_gpu():
@@ -193,7 +193,7 @@ def test_labels_that_do_not_exclude_each_other_have_a_logit_each():
     plan = several()
     assert (plan.task, plan.n_outputs, plan.loss) == ("multilabel", 2, "binary cross-entropy")
     assert (plan.uncertain, plan.blank) == ("ignore", "ignore")
-    assert plan.class_weights == (1.0,) * 4
+    assert plan.imbalance.weights == (1.0,) * 4
     assert plan.reasons["task"] == "task multilabel: said"
     assert plan.reasons["train.blank"] == "50 blank labels in train: left out of the loss"
 
@@ -204,8 +204,8 @@ def test_labels_that_do_not_exclude_each_other_have_a_logit_each():
 )
 def test_weights_of_a_label_are_those_of_what_is_known_of_it(policies, mass):
     plan = several(imbalance={"method": "weights"}, train=policies)
-    assert plan.class_weights[:2] == pytest.approx([sum(mass) / (2 * count) for count in mass])
-    assert plan.class_weights[3] > plan.class_weights[2]
+    assert plan.imbalance.weights[:2] == pytest.approx([sum(mass) / (2 * count) for count in mass])
+    assert plan.imbalance.weights[3] > plan.imbalance.weights[2]
 
 
 def test_a_label_of_which_one_kind_is_known_is_refused_by_name():

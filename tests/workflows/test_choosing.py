@@ -8,7 +8,7 @@ from effmed.evaluate.calibrators import calibrate, fit_calibrator
 from effmed.evaluate.decisions import choose_label_points
 from effmed.evaluate.predictions import Scores, make_predictions
 from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of
-from tests.learn.make import plan
+from tests.learn.make import imbalance, plan
 
 LABELS = ("a", "b")
 CHANCE = np.random.default_rng(0)
@@ -16,7 +16,8 @@ REASONS = {"calibration.method": "fitted"}
 
 
 def several(**changes):
-    return plan(task="multilabel", classes=LABELS, class_weights=(1.0, 1.0, 0.5, 2.0), reasons=REASONS, **changes)
+    weighted = imbalance(4, n_logits=2, weights=(1.0, 1.0, 0.5, 2.0))
+    return plan(task="multilabel", classes=LABELS, imbalance=weighted, reasons=REASONS, **changes)
 
 
 def rows():

@@ -1,7 +1,7 @@
 """Calibrators: how logits become probabilities that mean what they say; fitted on val, applied everywhere."""
 
 from effmed.evaluate.calibrators.fitting import fit_calibrator, fit_label_calibrators
-from effmed.evaluate.calibrators.maps import Affine, Beta, Each, Map, Steps, VennAbers
+from effmed.evaluate.calibrators.maps import Affine, Beta, Each, Map, Steps, Unfocus, VennAbers
 from effmed.evaluate.calibrators.model import (
     Calibrator,
     calibrate,
@@ -19,6 +19,7 @@ __all__ = [
     "Each",
     "Map",
     "Steps",
+    "Unfocus",
     "VennAbers",
     "calibrate",
     "fit_calibrator",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from effmed.errors import DataError, RecipeError
+from effmed.evaluate.calibrators.maps import apply_map
 from effmed.evaluate.calibrators.model import Calibrator, identity_calibrator, join_calibrators
 from effmed.evaluate.calibrators.ranks import fit_isotonic, fit_venn_abers
 from effmed.evaluate.calibrators.sigmoid import fit_beta, fit_intercept, fit_platt, fit_temperature
@@ -36,7 +37,13 @@ SEVERAL_LOGITS = ("intercept", "temperature", "bias-corrected-temperature", "vec
 
 
 def fit_calibrator(
-    logits: NDArray[Any], truth: NDArray[Any], *, method: str, prior_shift: NDArray[Any], fitted_on: str = "val"
+    logits: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    method: str,
+    prior_shift: NDArray[Any],
+    before: tuple[Map, ...] = (),
+    fitted_on: str = "val",
 ) -> Calibrator:
     """Fit a calibrator by maximum likelihood, after the prior shift is undone.
 
@@ -52,6 +59,7 @@ def fit_calibrator(
         method: ``auto`` or a ``calibration.method`` of the recipe: ``platt``, ``beta``, ``isotonic`` and
             ``venn-abers`` are for two classes, ``vector`` is for more.
         prior_shift: (k,).
+        before: Maps that undo what else the loss did, after the shift.
         fitted_on: Name of the split, kept in the calibrator.
 
     Raises:
@@ -63,10 +71,13 @@ def fit_calibrator(
     truth = checked_classes(truth, n_classes)
     events = np.bincount(truth, minlength=n_classes)
     shift = np.asarray(prior_shift, dtype=np.float64)
-    found, maps, reason = _first_that_fits(method, logits - shift, truth)
+    undone = logits - shift
+    for each in before:
+        undone = apply_map(each, undone)
+    found, maps, reason = _first_that_fits(method, undone, truth)
     return Calibrator(
         method=found,
-        maps=maps,
+        maps=(*before, *maps),
         prior_shift=tuple(shift.tolist()),
         fitted_on=fitted_on if maps else "",
         n=truth.size,
@@ -77,7 +88,13 @@ def fit_calibrator(
 
 
 def fit_label_calibrators(
-    logits: NDArray[Any], truth: NDArray[Any], *, method: str, prior_shift: NDArray[Any], fitted_on: str = "val"
+    logits: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    method: str,
+    prior_shift: NDArray[Any],
+    before: tuple[Map, ...] = (),
+    fitted_on: str = "val",
 ) -> Calibrator:
     """Fit a calibrator for each of several labels, on the images of which the label is known, and join them.
 
@@ -86,6 +103,7 @@ def fit_label_calibrators(
         truth: (n, label) 1, 0, or -1 where a label is not known.
         method: As in ``fit_calibrator``, for two classes.
         prior_shift: (label,).
+        before: Maps of one logit that undo what else the loss did, the same for every label.
         fitted_on: Name of the split.
 
     Raises:
@@ -97,12 +115,11 @@ def fit_label_calibrators(
         rows = truth[:, label] >= 0
         shift = np.asarray(prior_shift[label : label + 1], dtype=np.float64)
         if rows.any():
-            one = fit_calibrator(
-                logits[rows, label, None], truth[rows, label], method=method, prior_shift=shift, fitted_on=fitted_on
-            )
+            known = logits[rows, label, None], truth[rows, label]
+            one = fit_calibrator(*known, method=method, prior_shift=shift, before=before, fitted_on=fitted_on)
         else:
             one = identity_calibrator(1, f"not known of any image of {fitted_on}")
-            one = one.model_copy(update={"prior_shift": tuple(shift.tolist())})
+            one = one.model_copy(update={"prior_shift": tuple(shift.tolist()), "maps": before})
         fitted.append(one)
     return join_calibrators(fitted)
 

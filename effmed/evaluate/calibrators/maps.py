@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.special import expit, log_expit, logit
+from scipy.special import expit, log_expit, log_softmax, logit, logsumexp
 
 from effmed.evaluate.intervals import Floats
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 N_DIGITS = 4  # of a parameter in words
+LARGE = 30.0  # a logit beyond which 1 − p and e^−z are equal in float64
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -118,7 +119,34 @@ class VennAbers(_Map):
         return f"{len(self.low)} pairs of probabilities"
 
 
-OneLogitMap = Annotated[Affine | Beta | Steps | VennAbers, Field(discriminator="kind")]
+class Unfocus(_Map):
+    """From what a network learns by a focusing loss back to the log-odds that its data have.
+
+    The loss of an image that has the class is −(1 − p)^present ln p, of one that has not −p^absent ln(1 − p). Its
+    minimum is not where p is the share q of images with the class: there q L'absent = (1 − q) L'present, and this map
+    returns logit q. Of several logits, p is their softmax, only the image's own class has a loss, and the map returns
+    ln q up to a constant.
+
+    Attributes:
+        present: Exponent γ of the focal loss; 0 for cross entropy.
+        absent: Likewise; equal to ``present`` in the focal loss, larger in the asymmetric one. Of one logit only.
+
+    Source:
+        Charoenphakdee, Vongkulbhisal, Chairatanakul and Sugiyama, On Focal Loss for Class-Posterior Probability
+        Estimation, CVPR 2021, theorem 11, for γ of its own on either side.
+    """
+
+    kind: Literal["unfocus"] = "unfocus"
+    present: NotNegative
+    absent: NotNegative
+
+    @property
+    def text(self) -> str:
+        """The parameters in words."""
+        return f"focusing by exponents {self.present:.{N_DIGITS}g} and {self.absent:.{N_DIGITS}g} undone"
+
+
+OneLogitMap = Annotated[Affine | Beta | Steps | Unfocus | VennAbers, Field(discriminator="kind")]
 
 
 class Each(_Map):
@@ -133,10 +161,10 @@ class Each(_Map):
         return " | ".join(each.text for each in self.maps)
 
 
-Map = Annotated[Affine | Beta | Steps | VennAbers | Each, Field(discriminator="kind")]
+Map = Annotated[Affine | Beta | Steps | Unfocus | VennAbers | Each, Field(discriminator="kind")]
 
 
-def apply_map(each: Affine | Beta | Steps | VennAbers | Each, logits: Floats) -> Floats:
+def apply_map(each: Affine | Beta | Steps | Unfocus | VennAbers | Each, logits: Floats) -> Floats:
     """Map logits (n, k) to logits (n, k). NaN stays NaN; an infinite logit never becomes NaN."""
     if isinstance(each, Affine):
         return np.asarray(np.array(each.scale) * logits + np.array(each.bias))
@@ -144,6 +172,8 @@ def apply_map(each: Affine | Beta | Steps | VennAbers | Each, logits: Floats) ->
         return _apply_beta(each, logits)
     if isinstance(each, Steps):
         return np.asarray(logit(_step_probability(each, logits)))
+    if isinstance(each, Unfocus):
+        return _unfocused(each, logits) if logits.shape[1] == 1 else _unfocused_classes(each.present, logits)
     if isinstance(each, VennAbers):
         low, high = venn_abers_pair(each, logits)
         return np.asarray(np.log(high) - np.log1p(-low))  # logit of high / (1 − low + high)
@@ -157,6 +187,26 @@ def _apply_beta(each: Beta, logits: Floats) -> Floats:
     if each.b > 0:
         calibrated = calibrated - each.b * log_expit(-logits)
     return np.asarray(calibrated)
+
+
+def _unfocused(each: Unfocus, logits: Floats) -> Floats:
+    """Return ln L'absent − ln(−L'present) at p = sigmoid of a logit z, with −ln(1 − p) e^−z and −ln p e^z near 1."""
+    with np.errstate(over="ignore", invalid="ignore"):  # 0 × ∞, where 1 stands instead
+        present = np.where(logits > LARGE, 1.0, -log_expit(logits) * np.exp(logits))
+        absent = np.where(logits < -LARGE, 1.0, -log_expit(-logits) * np.exp(-logits))
+        slopes = np.log1p(each.absent * absent) - np.log1p(each.present * present)
+        moved = (1 + each.absent) * log_expit(logits) - (1 + each.present) * log_expit(-logits)
+    return np.asarray(np.where(np.isinf(logits), logits, moved + slopes))
+
+
+def _unfocused_classes(gamma: float, logits: Floats) -> Floats:
+    """Return ln p − γ ln(1 − p) − ln(1 − γ p ln p / (1 − p)) of every class; −ln p / (1 − p) is 1 near p = 1."""
+    log_p = log_softmax(logits, axis=1)
+    others = np.where(np.eye(logits.shape[1], dtype=bool), -np.inf, log_p[:, None, :])
+    log_rest = logsumexp(others, axis=2)  # ln(1 − p) without subtracting near 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(log_rest < -LARGE, 1.0, -log_p / np.exp(log_rest))
+    return np.asarray(log_p - gamma * log_rest - np.log1p(gamma * np.exp(log_p) * ratio))
 
 
 def _step_probability(each: Steps, logits: Floats) -> Floats:

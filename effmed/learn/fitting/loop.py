@@ -13,8 +13,8 @@ import torch
 from effmed.errors import RecipeError
 from effmed.learn.fitting.depth import set_mode
 from effmed.learn.fitting.precision import autocast
-from effmed.learn.fitting.scores import cross_entropy, mean_auroc
-from effmed.learn.imbalance import weighted_loss
+from effmed.learn.fitting.scores import cross_entropy, mean_auroc, undone
+from effmed.learn.imbalance import imbalanced_loss
 from effmed.learn.loader import n_steps, ordered_batches, train_batches
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Epoch:
 
     Attributes:
         number: 1 for the first.
-        train_loss: Mean weighted cross entropy over the steps.
-        val_loss: Mean cross entropy on val, unweighted.
+        train_loss: Mean of the loss, with what is planned for rare classes, over the steps.
+        val_loss: Mean cross entropy on val; what is done for rare classes is undone first.
         val_score: The declared metric on val; larger is better (log loss with its sign turned).
         is_best: Whether this epoch's score is the largest so far.
         learning_rate: The plan's, times what the schedule left of it at the last step.
@@ -70,7 +70,8 @@ def fit(
     while state.epoch < plan.epochs and state.epoch - state.best_epoch < plan.patience:
         started = time.perf_counter()
         train_loss = _train_epoch(state, train, plan, on_step)
-        logits = predict_logits(state.judged, ordered_batches(val, plan), plan)
+        raw = predict_logits(state.judged, ordered_batches(val, plan), plan)
+        logits = undone(raw, plan.imbalance, exclusive=plan.task != "multilabel")
         val_loss = cross_entropy(logits, val.truth)
         score = -val_loss if plan.metric == "log_loss" else mean_auroc(logits, val.truth)
         state.epoch += 1
@@ -114,13 +115,12 @@ def _train_epoch(
     state: TrainingState, train: Examples, plan: Plan, on_step: Callable[[int, int], None] | None
 ) -> float:
     set_mode(state.network, plan, state.epoch)
-    weights = torch.tensor(plan.class_weights, device=plan.device)
     steps = n_steps(train, plan)
     losses = []
     for step, (pixels, truth) in enumerate(train_batches(train, plan, state.epoch)):
         n_done = state.epoch * steps + step
         _set_learning_rate(state, plan, n_done, plan.epochs * steps)
-        losses.append(_train_step(state, plan, weights, pixels, truth))
+        losses.append(_train_step(state, plan, pixels, truth))
         if state.average is not None:
             state.average.update(state.network, step=n_done + 1)
         if on_step is not None:
@@ -128,12 +128,10 @@ def _train_epoch(
     return float(np.mean(losses))
 
 
-def _train_step(
-    state: TrainingState, plan: Plan, weights: torch.Tensor, pixels: torch.Tensor, truth: torch.Tensor
-) -> float:
+def _train_step(state: TrainingState, plan: Plan, pixels: torch.Tensor, truth: torch.Tensor) -> float:
     with autocast(plan):
         logits = state.network(pixels.to(plan.device, non_blocking=True))
-    loss = weighted_loss(logits.float(), truth.to(plan.device), weights)
+    loss = imbalanced_loss(logits.float(), truth.to(plan.device), plan.imbalance)
     value = float(loss.detach())
     if not math.isfinite(value):
         problem = f"the loss is {value} in epoch {state.epoch + 1}"

@@ -7,10 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effmed.evaluate.calibrators import probabilities
+from effmed.evaluate.calibrators.maps import apply_map
 from effmed.evaluate.discrimination import auroc
+from effmed.learn.imbalance import undoing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from effmed.learn.plan import Imbalance
+
+
+def undone(logits: NDArray[np.floating], imbalance: Imbalance, *, exclusive: bool) -> NDArray[np.float64]:
+    """Return logits as if rare classes had been learned like all others: what the network says of the data.
+
+    Args:
+        logits: ``(image, output)``.
+        imbalance: What was planned.
+        exclusive: Whether classes exclude each other; else every column is a label of its own.
+    """
+    shift, maps = undoing(imbalance)
+    found = np.asarray(logits, dtype=np.float64) - shift
+    for each in maps:
+        columns = [found] if exclusive else [found[:, [k]] for k in range(found.shape[1])]
+        found = np.hstack([apply_map(each, column) for column in columns])
+    return found
 
 
 def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:

@@ -2,6 +2,6 @@
 
 from effmed.learn.plan.make import make_plan
 from effmed.learn.plan.reasons import SET_BY_RECIPE
-from effmed.learn.plan.values import CARRIED_MIN, Head, Machine, NativeInput, Plan
+from effmed.learn.plan.values import CARRIED_MIN, Head, Imbalance, Machine, NativeInput, Plan
 
-__all__ = ["CARRIED_MIN", "SET_BY_RECIPE", "Head", "Machine", "NativeInput", "Plan", "make_plan"]
+__all__ = ["CARRIED_MIN", "SET_BY_RECIPE", "Head", "Imbalance", "Machine", "NativeInput", "Plan", "make_plan"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from effmed.data.fingerprint import known_labels
 from effmed.errors import RecipeError
+from effmed.learn.plan.imbalance import plan_imbalance
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
@@ -56,18 +57,13 @@ def _plan_classes(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) ->
     """Return loss and calibration of classes that exclude each other."""
     counts = fingerprint.train_images_per_class
     binary = len(counts) == 2
-    spread = ", ".join(f"{name} {count}" for name, count in counts.items())
-    why = f"training images: {spread}; weighting distorts probabilities and rarely helps the AUROC"
-    method = reasons.choose("imbalance.method", recipe.imbalance.method, "none", why)
-    weights = (1.0,) * len(counts)
-    if method == "weights":
-        weights = tuple(sum(counts.values()) / (len(counts) * count) for count in counts.values())
+    imbalance = plan_imbalance(recipe, {name: (n,) for name, n in counts.items()}, reasons, exclusive=True)
     why = "two parameters for two classes" if binary else "one temperature and a bias per class"
     fitted = "platt" if binary else "bias-corrected-temperature"
     reasons.sentences["loss"] = f"one of {len(counts)} exclusive classes per image"
     return {
         "loss": "binary cross-entropy" if binary else "cross-entropy",
-        "class_weights": weights,
+        "imbalance": imbalance,
         "calibration": reasons.choose("calibration.method", recipe.calibration.method, fitted, f"{why}, fitted on val"),
         "uncertain": recipe.train.uncertain,
         "blank": recipe.train.blank,
@@ -78,12 +74,6 @@ def _plan_labels(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> 
     """Return loss and calibration of labels that do not exclude each other."""
     policies = recipe.train.uncertain, recipe.train.blank
     counts = known_labels(fingerprint.label_counts, *policies)
-    spread = ", ".join(f"{name} {present} of {present + absent}" for name, (absent, present) in counts.items())
-    why = f"present in training images: {spread}; weighting distorts probabilities and rarely helps the AUROC"
-    method = reasons.choose("imbalance.method", recipe.imbalance.method, "none", why)
-    pairs = [(1.0, 1.0)] * len(counts)
-    if method == "weights":
-        pairs = [(sum(each) / (2 * each[0]), sum(each) / (2 * each[1])) for each in counts.values()]
     n_left = {kind: sum(each[kind] for each in fingerprint.label_counts["train"].values()) for kind in POLICIES}
     for kind, policy in zip(POLICIES, policies, strict=True):
         reasons.sentences[f"train.{kind}"] = f"{n_left[kind]} {kind} labels in train: {POLICIES[kind][policy]}"
@@ -91,7 +81,7 @@ def _plan_labels(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> 
     why = "for each label two parameters, fewer where it has few events, fitted on val"
     return {
         "loss": "binary cross-entropy",
-        "class_weights": tuple(weight for pair in pairs for weight in pair),
+        "imbalance": plan_imbalance(recipe, counts, reasons, exclusive=False),
         "calibration": reasons.choose("calibration.method", recipe.calibration.method, "platt", why),
         "uncertain": policies[0],
         "blank": policies[1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from effmed.data.pixels import Preprocessing
 from effmed.learn.scaling import PHI_PREFIX, find_variant
-from effmed.recipe import AugmentSettings, DecisionSettings
+from effmed.recipe import AugmentSettings, DecisionSettings, ImbalanceMethod
 
 CARRIED_MIN = 0.5  # share of the parameters below which a network learns from scratch, whatever it was given
 
@@ -74,6 +75,44 @@ class Machine:
     has_bfloat16: bool
 
 
+class Imbalance(BaseModel):
+    """What is done about rare classes while a network learns.
+
+    Attributes:
+        method: Its name in the recipe.
+        weights: In the loss, of each class; of several labels absent and present of each. 1 for nothing.
+        drawn: How many times as often as it comes an image of each class is drawn; 1 for nothing.
+        offsets: Added to the logits before the loss, one per logit; 0 for nothing.
+        focus: Exponents γ of the loss where a class or label is present and where it is absent; 0 for nothing.
+        augment: Factor of the strength of augmentation, of each class; 1 for nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: ImbalanceMethod
+    weights: tuple[float, ...]
+    drawn: tuple[float, ...]
+    offsets: tuple[float, ...]
+    focus: tuple[float, float]
+    augment: tuple[float, ...]
+
+    @property
+    def shift(self) -> tuple[float, ...]:
+        """What weights, drawing and offsets add to the logits of a network that learned all there is, one per logit.
+
+        Weighting or drawing class k by w_k multiplies its odds by w_k: of one logit, logit q = logit p + ln w_1/w_0; of
+        more, q_k ∝ w_k p_k. Where an offset is added while learning, the network learns what is left of the logit.
+
+        Source:
+            King and Zeng, Logistic Regression in Rare Events Data (2001), section 4; for offsets Menon et al.,
+            Long-tail Learning via Logit Adjustment (ICLR 2021), equation 9.
+        """
+        logs = [math.log(weight * drawn) for weight, drawn in zip(self.weights, self.drawn, strict=True)]
+        if len(logs) != len(self.offsets):
+            logs = [present - absent for absent, present in zip(logs[::2], logs[1::2], strict=True)]
+        return tuple(each - offset for each, offset in zip(logs, self.offsets, strict=True))
+
+
 class Plan(BaseModel):
     """Everything decided before training; afterwards nobody looks at the machine or the recipe again."""
 
@@ -106,7 +145,7 @@ class Plan(BaseModel):
     batch_norm: Literal["train", "frozen"]
     ema_decay: float
     loss: Literal["binary cross-entropy", "cross-entropy"]
-    class_weights: tuple[float, ...]  # of several labels: absent and present of each
+    imbalance: Imbalance
     uncertain: Literal["ignore", "zeros", "ones"]
     blank: Literal["ignore", "zeros"]
     metric: Literal["auroc", "log_loss"]

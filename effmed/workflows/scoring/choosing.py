@@ -11,7 +11,7 @@ from effmed.data.records import LABEL
 from effmed.evaluate.calibrators import calibrate, fit_calibrator, fit_label_calibrators, probabilities
 from effmed.evaluate.decisions import Decisions, choose_decisions, choose_label_points
 from effmed.evaluate.predictions import apply_policy, class_numbers, label_numbers, patients_of
-from effmed.learn.imbalance import label_shift, prior_shift
+from effmed.learn.imbalance import undoing
 from effmed.learn.plan import SET_BY_RECIPE
 
 if TYPE_CHECKING:
@@ -58,14 +58,13 @@ def decide_on_val(val: Scores, plan: Plan) -> tuple[Calibrator, Decisions, tuple
     """
     truth, raw = truth_of(val.rows, plan), val.logits.astype(np.float64)
     method = plan.calibration if plan.reasons["calibration.method"] == SET_BY_RECIPE else "auto"
+    shift, before = undoing(plan.imbalance)
     if plan.task == "multilabel":
-        shift = np.asarray(label_shift(plan.class_weights))
-        calibrator = fit_label_calibrators(raw, truth, method=method, prior_shift=shift, fitted_on="val")
+        calibrator = fit_label_calibrators(raw, truth, method=method, prior_shift=shift, before=before, fitted_on="val")
         probability = expit(calibrate(calibrator, raw))
         points, missing = choose_label_points(probability, truth, plan.decision, classes=plan.classes)
         return calibrator, Decisions(points), missing
-    shift = np.asarray(prior_shift(plan.class_weights))
-    calibrator = fit_calibrator(raw, truth, method=method, prior_shift=shift, fitted_on="val")
+    calibrator = fit_calibrator(raw, truth, method=method, prior_shift=shift, before=before, fitted_on="val")
     probability = probabilities(calibrate(calibrator, raw))
     patients = patients_of(val.rows)
     return calibrator, choose_decisions(probability, truth, patients, plan.decision, classes=plan.classes), ()

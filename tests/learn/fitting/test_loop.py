@@ -43,7 +43,11 @@ def test_shuffled_labels_are_not():
 
 def test_three_classes_are_learned():
     plan = make.plan(
-        task="multiclass", classes=("a", "b", "c"), class_weights=(1.0,) * 3, loss="cross-entropy", epochs=8
+        task="multiclass",
+        classes=("a", "b", "c"),
+        imbalance=make.imbalance(3, n_logits=3),
+        loss="cross-entropy",
+        epochs=8,
     )
     _, epochs = trained(plan, make.images(63, n_classes=3), make.images(30, seed=1, n_classes=3))
     assert max(epoch.val_score for epoch in epochs) > 0.9
@@ -101,7 +105,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
 
 
 def test_several_labels_are_learnt_although_most_are_not_known():
-    plan = make.plan(task="multilabel", class_weights=(1.0,) * 4, epochs=3)
+    plan = make.plan(task="multilabel", imbalance=make.imbalance(4, n_logits=2), epochs=3)
     images = make.images(48)
     truth = np.column_stack([images.truth, 1 - images.truth])
     truth[np.random.default_rng(0).random(truth.shape) < 0.6] = -1

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from effmed.learn.fitting.scores import cross_entropy, mean_auroc
+from effmed.learn.fitting.scores import cross_entropy, mean_auroc, undone
+from tests.learn.make import imbalance
 
 
 @settings(max_examples=30)
@@ -42,3 +43,21 @@ def test_the_loss_of_several_labels_on_val_is_that_of_the_known_ones():
     known = truth >= 0
     assert cross_entropy(logits, truth) == pytest.approx(log_loss(truth[known], 1 / (1 + np.exp(-logits[known]))))
     assert cross_entropy(logits, np.full_like(truth, -1)) == 0.0
+
+
+def test_what_was_done_for_rare_classes_is_undone_before_the_loss_is_told():
+    """A network that knows nothing but the weighted prevalence has the loss of the prevalence."""
+    truth = (np.arange(100) < 10).astype(np.int64)
+    made = imbalance(weights=(1.0, 9.0))
+    logits = np.full((100, 1), np.log(0.1 / 0.9) + np.log(9.0))
+    told = cross_entropy(undone(logits, made, exclusive=True), truth)
+    assert told == pytest.approx(-(0.1 * np.log(0.1) + 0.9 * np.log(0.9)))
+    assert cross_entropy(logits, truth) > told + 0.3
+
+
+def test_focusing_is_undone_for_each_of_several_labels_alone():
+    made = imbalance(4, n_logits=2, focus=(2.0, 2.0))
+    logits = np.array([[-1.0, 0.5], [2.0, -0.3]])
+    one = imbalance(focus=(2.0, 2.0))
+    each = [undone(logits[:, [k]], one, exclusive=True) for k in (0, 1)]
+    assert undone(logits, made, exclusive=False) == pytest.approx(np.hstack(each))

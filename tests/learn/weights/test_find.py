@@ -246,7 +246,7 @@ def test_the_head_stays_where_the_classes_do_and_is_new_where_not(tmp_path):
     same = learn_make.plan()
     kept = build_network(same, start.tensors, keep_head=start.head == same.head)
     assert torch.equal(kept.classifier.weight, start.tensors["classifier.weight"])
-    other = learn_make.plan(classes=("a", "b", "c"), task="multiclass", class_weights=(1.0,) * 3)
+    other = learn_make.plan(classes=("a", "b", "c"), task="multiclass", imbalance=learn_make.imbalance(3, n_logits=3))
     new = build_network(other, start.tensors, keep_head=start.head == other.head)
     assert new.classifier.out_features == 3
     assert torch.equal(new.conv_stem.weight, start.tensors["conv_stem.weight"])

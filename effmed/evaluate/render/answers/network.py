@@ -87,10 +87,12 @@ def imbalance(report: Report) -> Answer | None:
     if not is_of_network(report):
         return None
     shift = report.data.calibrator.prior_shift
-    weighted = "The loss weighted no class more than another."
+    weighted = "Classes were neither weighted nor drawn more often than they come."
     if any(shift):
         values = ", ".join(f"{each:.3f}" for each in shift)
-        weighted = f"The loss weighted the classes; what this adds to the logits ({values}) was subtracted again."
+        weighted = (
+            f"Classes were not learned as they come; what this adds to the logits ({values}) was subtracted again."
+        )
     return Answer(f"{weighted} {calibrator_text(report)}", "network")
 
 
