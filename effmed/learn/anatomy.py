@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from effmed.errors import RecipeError
-from effmed.learn.network import create_network
+from effmed.learn.network import create_network, made_for_px
 from effmed.learn.scaling.counting import N_CLASSES, RGB
 from effmed.recipe import SIDE_MAX_PX, SIDE_MIN_PX
 
@@ -127,7 +127,7 @@ def read_anatomy(variant: Variant, image_size: int | None = None) -> Anatomy:
 
     The rows of an EfficientNet are its stages; those of another network are timm's modules, which may run side by side.
     """
-    side = variant.resolution_px if image_size is None else image_size
+    side = (made_for_px(variant) or variant.resolution_px) if image_size is None else image_size
     if not SIDE_MIN_PX <= side <= SIDE_MAX_PX:
         problem = f"an image size of {side} px is not within {SIDE_MIN_PX} and {SIDE_MAX_PX}"
         raise RecipeError(problem, hint="model.image_size has the same bounds")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BASE = "tf_efficientnet_b0"
 AS_IN_TENSORFLOW = {"bn_eps": 1e-3, "pad_type": "same"}  # what timm gives its tf_ networks, whose weights these take
-HEAD = "classifier."
-STEM = "conv_stem.weight"
 SHARE_TOLERANCE = 0.001  # another number of input channels changes the stem
 HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
 
@@ -53,6 +51,12 @@ def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
     if found["cuda"]:
         return "cuda"  # pragma: no cover  needs a GPU
     return "mps" if found["mps"] else "cpu"
+
+
+def made_for_px(variant: Variant) -> int:
+    """Return the side in pixels that timm's settings of a network name; 0 for a variant, and where they name none."""
+    config = get_pretrained_cfg(variant.architecture) if variant.table is None else None
+    return 0 if config is None else int(config.input_size[-1])
 
 
 def takes_one_size(variant: Variant) -> bool:
@@ -122,11 +126,10 @@ def _carried(network: nn.Module, weights: StateDict, variant: Variant) -> StateD
     Raises:
         RecipeError: Fewer agree than the plan tells: the weights are not those it was made for.
     """
-    own = network.state_dict()
-    stem = {STEM: spread_channels(weights[STEM], own[STEM].shape[1])} if STEM in weights else {}
-    fitting = {name: tensor for name, tensor in (weights | stem).items() if name in own}
+    own, head = network.state_dict(), head_prefix(network)
+    fitting = {name: tensor for name, tensor in _with_stem(network, weights).items() if name in own}
     fitting = {name: tensor for name, tensor in fitting.items() if tensor.shape == own[name].shape}
-    sizes = {name: tensor.numel() for name, tensor in network.named_parameters() if not name.startswith(HEAD)}
+    sizes = {name: tensor.numel() for name, tensor in network.named_parameters() if not name.startswith(head)}
     share = sum(size for name, size in sizes.items() if name in fitting) / sum(sizes.values())
     if share < variant.carried_fraction - SHARE_TOLERANCE:
         problem = f"{share:.1%} of the parameters can be carried over, not {variant.carried_fraction:.1%} as planned"
@@ -178,9 +181,31 @@ def create_network(
 
 def _start_head(network: nn.Module) -> None:
     """Start the new head near zero: timm draws it from ±1/√outputs, which for one output gives logits of ±30."""
+    head = head_prefix(network)
     for name, parameter in network.named_parameters():
-        if name.startswith(HEAD):
+        if name.startswith(head):
             nn.init.normal_(parameter, std=HEAD_STD) if parameter.ndim > 1 else nn.init.zeros_(parameter)
+
+
+def head_prefix(network: nn.Module) -> str:
+    """Return how the names of the head's parameters begin, as timm says.
+
+    Raises:
+        RecipeError: The network has several heads, or none that timm names.
+    """
+    named = network.default_cfg.get("classifier")  # type: ignore[union-attr,operator]  # timm's, no module
+    if not isinstance(named, str):
+        problem = f"{type(network).__name__} has not one last layer but {named!r}: it cannot be fine-tuned here"
+        raise RecipeError(problem, hint="take an EfficientNet, or another network of timm with one classifier")
+    return f"{named}."
+
+
+def _with_stem(network: nn.Module, weights: StateDict) -> StateDict:
+    """Return weights whose first convolutions take as many channels as the network's."""
+    own, named = network.state_dict(), network.default_cfg.get("first_conv")  # type: ignore[union-attr,operator]  # timm's
+    first = (named,) if isinstance(named, str) else tuple(named or ())
+    stems = {f"{name}.weight" for name in first} & own.keys() & weights.keys()
+    return weights | {name: spread_channels(weights[name], own[name].shape[1]) for name in stems}
 
 
 def load_backbone(network: nn.Module, weights: StateDict, *, with_head: bool = False) -> None:
@@ -190,10 +215,8 @@ def load_backbone(network: nn.Module, weights: StateDict, *, with_head: bool = F
         RecipeError: Names or shapes differ: the weights are another network's.
     """
     own = network.state_dict()
-    left_out = () if with_head else (HEAD,)
-    taken = {name: tensor for name, tensor in weights.items() if not name.startswith(left_out)}
-    if STEM in taken and STEM in own:
-        taken[STEM] = spread_channels(taken[STEM], own[STEM].shape[1])
+    left_out = () if with_head else (head_prefix(network),)
+    taken = {name: tensor for name, tensor in _with_stem(network, weights).items() if not name.startswith(left_out)}
     expected = {name for name in own if not name.startswith(left_out)}
     wrong = [name for name in expected if name not in taken or taken[name].shape != own[name].shape]
     if wrong:

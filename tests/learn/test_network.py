@@ -9,7 +9,9 @@ from effmed.learn.network import (
     check_size_fits,
     create_network,
     find_machine,
+    head_prefix,
     load_backbone,
+    made_for_px,
     spread_channels,
     takes_one_size,
 )
@@ -37,6 +39,52 @@ def test_equal_channels_give_the_same_output_as_the_image_replicated(n, size):
         found, expected = network(picture.expand(-1, n, -1, -1)), colour(picture.expand(-1, 3, -1, -1))
     assert float((found - expected).abs().max()) < 1e-5
     assert float((expected[0] - expected[1]).abs().max()) > 1e-3  # the outputs depend on the picture
+
+
+OTHERS = {"test_resnet": "fc", "test_vit": "head", "test_byobnet": "head.fc", "test_convnext": "head.fc"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_network_of_timm_is_fine_tuned_with_a_new_head_on_grey_images(name):
+    torch.manual_seed(0)
+    colour = timm.create_model(name).eval()
+    made = make.plan(network=name, variant=f"timm:{name}", channels=1)
+    network = build_network(made, colour.state_dict()).eval()
+    head = f"{OTHERS[name]}."
+    assert head_prefix(network) == head
+    own, given = network.state_dict(), colour.state_dict()
+    stem = f"{colour.default_cfg['first_conv']}.weight"
+    same = {key for key in own if not key.startswith(head) and key != stem}
+    assert all(torch.equal(own[key], given[key]) for key in same)
+    assert own[f"{head}weight"].shape[0] == 1
+    assert float(own[f"{head}weight"].std()) < 0.02
+    picture = torch.randn(2, 1, 160, 160)
+    with torch.inference_mode():
+        features = network.forward_features(picture)
+        expected = colour.forward_features(picture.expand(-1, 3, -1, -1))
+    assert float((features - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_weights_of_a_foreign_network_may_keep_their_head(name):
+    made = make.plan(network=name, variant=f"timm:{name}", channels=3)
+    given = timm.create_model(name, num_classes=1).state_dict()
+    kept, fresh = (build_network(made, given, keep_head=keep).state_dict() for keep in (True, False))
+    key = f"{OTHERS[name]}.weight"
+    assert torch.equal(kept[key], given[key])
+    assert not torch.equal(fresh[key], given[key])
+
+
+def test_a_network_with_two_heads_is_refused():
+    made = make.plan(network="deit_tiny_distilled_patch16_224", variant="timm:deit_tiny_distilled_patch16_224")
+    with torch.device("meta"), pytest.raises(RecipeError, match="not one last layer but"):
+        build_network(made)
+
+
+@pytest.mark.parametrize(("name", "side"), [("inception_v3", 299), ("test_vit", 160), ("resnet50", 224)])
+def test_a_network_of_timm_knows_the_side_that_it_was_made_for(name, side):
+    assert made_for_px(find_variant(f"timm:{name}")) == side
+    assert made_for_px(find_variant("b4")) == 0
 
 
 def test_colours_are_spread_over_channels_in_their_order():
@@ -103,7 +151,7 @@ def test_a_fully_convolutional_network_takes_rectangles(height, width):
     assert build_network(plan).eval()(torch.zeros(1, 1, height, width)).shape == (1, 1)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "levit_128"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_a_network_of_one_size_refuses_others_and_names_its_own(name):
     with pytest.raises(RecipeError, match=r"takes no image of 256 px high × 192 px wide") as caught:
         check_size_fits(sized(256, 192, variant=f"timm:{name}", network=name))

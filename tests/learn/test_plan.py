@@ -229,3 +229,11 @@ def test_settings_of_several_labels_are_refused_where_classes_exclude_each_other
     with pytest.raises(RecipeError, match="without meaning where classes exclude each other"):
         planned(recipe=recipe)
     assert several(**recipe).task == "multilabel"
+
+
+def test_a_network_of_timm_has_the_side_that_it_was_made_for():
+    native = NativeInput("hub x", "", (0.5,) * 3, (0.5,) * 3, resolution_px=299)
+    plan = planned("timm:inception_v3", native=native)
+    assert plan.preprocessing.width == 299
+    assert plan.reasons["model.image_size"] == "299 px: what inception_v3 of timm was made for"
+    assert planned("b3", native=native).preprocessing.width == 300

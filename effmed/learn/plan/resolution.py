@@ -69,8 +69,10 @@ def plan_size(
     recipe: Recipe, fingerprint: Fingerprint, variant: Variant, native: NativeInput, reasons: Reasons
 ) -> tuple[int, int]:
     """Return height and width of the input in pixels; warn where images, weights or letterbox speak against them."""
-    own: int | str = variant.resolution_px
-    wanted = reasons.choose("model.image_size", recipe.model.image_size, own, size_reason(variant))
+    is_foreign = variant.table is None and native.resolution_px > 0
+    own: int | str = native.resolution_px if is_foreign else variant.resolution_px
+    why = f"{own} px: what {variant.network} of timm was made for" if is_foreign else size_reason(variant)
+    wanted = reasons.choose("model.image_size", recipe.model.image_size, own, why)
     height, width = input_sides(wanted)
     box = Box(height, width, native.is_fixed, variant)
     better = _better_rectangle(fingerprint, box)

@@ -11,6 +11,7 @@ from timm.models import get_pretrained_cfg, list_pretrained
 
 from effmed.errors import BundleError, RecipeError
 from effmed.learn.bundle import SHEET, WEIGHTS, read_bundle, read_sheet
+from effmed.learn.network import made_for_px
 from effmed.learn.plan import Head, NativeInput, Plan
 from effmed.learn.weights.hub import LIMITS, Limits, Listener, fetch
 from effmed.learn.weights.places import downloads_folder, find_here
@@ -77,7 +78,7 @@ def find_native_input(variant: Variant, setting: str) -> NativeInput:
         MachineError: $EFFMED_WEIGHTS is no folder, or a record beside a file is damaged.
     """
     if setting == "none":
-        return NativeInput("none", "", *HALF)
+        return NativeInput("none", "", *HALF, resolution_px=made_for_px(variant))
     if not _is_set(variant, setting):
         path = Path(setting).expanduser()
         bundle = _bundle_folder(path)
