@@ -26,10 +26,10 @@ def cache(tmp_path):
 
 def test_every_kind_of_pixels_is_told_with_its_images_and_bytes(cache):
     told = {each.what: each for each in describe_cache(cache)}
-    whole = told["6 x 8 px, 1 channel(s), uint8, window stored"]
+    whole = told["8 px high x 6 px wide, 1 channel(s), uint8, window stored"]
     assert whole.n_images == 2
     assert whole.bytes > 2 * (8 * 6 + 64 * 64)
-    assert told["6 x 8 px, 1 channel(s), uint8, window stored, reduced decoding"].n_images == 1
+    assert told["8 px high x 6 px wide, 1 channel(s), uint8, window stored, reduced decoding"].n_images == 1
     assert (told["headers of files"].n_images, told["headers of files"].bytes) == (0, 100)
 
 
