@@ -31,14 +31,15 @@ def test_two_classes_have_one_output_and_more_have_one_each():
 @pytest.mark.parametrize("size", [(32, 32), (96, 40)])
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_equal_channels_give_the_same_output_as_the_image_replicated(n, size):
+    torch.manual_seed(0)
+    picture = torch.randn(2, 1, *size)
     colour = timm.create_model("test_efficientnet", num_classes=1).eval()
     network = build_network(make.plan(channels=n), colour.state_dict()).eval()
     network.classifier.load_state_dict(colour.classifier.state_dict())
-    picture = torch.randn(2, 1, *size)
     with torch.inference_mode():
         found, expected = network(picture.expand(-1, n, -1, -1)), colour(picture.expand(-1, 3, -1, -1))
-    assert float((found - expected).abs().max()) < 1e-5
-    assert float((expected[0] - expected[1]).abs().max()) > 1e-3  # the outputs depend on the picture
+    assert float((found - expected).abs().max()) < 1e-6  # float32 leaves 4e-8
+    assert float((expected[0] - expected[1]).abs().max()) > 1e-4  # the outputs depend on the picture
 
 
 OTHERS = {"test_resnet": "fc", "test_vit": "head", "test_byobnet": "head.fc", "test_convnext": "head.fc"}
