@@ -56,7 +56,7 @@ def inspect(
 
 def train(
     variant: Annotated[
-        str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …; see 'effmed variants'.")
+        str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …, see 'effmed variants'; auto chooses one.")
     ] = DEFAULT_VARIANT,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")] = None,
     labels: LabelsOption = None,

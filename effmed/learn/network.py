@@ -13,6 +13,7 @@ from torch import nn
 
 from effmed.data.processes import n_cores
 from effmed.errors import MachineError, RecipeError
+from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.plan import Machine
 from effmed.learn.scaling import PHI_PREFIX, find_variant
 
@@ -43,8 +44,10 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
     device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
     cores = n_cores()
     if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
-        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported())
-    return Machine(device, f"{device} ({platform.machine()}, {cores} cores)", cores, has_bfloat16=False)
+        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported(), memory)
+    name = f"{device} ({platform.machine()}, {cores} cores)"
+    return Machine(device, name, cores, has_bfloat16=False, memory_bytes=memory_bytes())
 
 
 def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:

@@ -40,9 +40,11 @@ from effmed.learn.bundle import (
 )
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, predict_logits, read_features, start_training
 from effmed.learn.loader import Images, ordered_batches
+from effmed.learn.machine.probe import measure_speed
 from effmed.learn.network import build_network, check_size_fits, find_machine, takes_one_size
-from effmed.learn.plan import Plan, make_plan
-from effmed.learn.scaling import find_variant
+from effmed.learn.plan import Plan, Reasons, choose_variant, make_plan, plan_precision
+from effmed.learn.scaling import AUTO, find_variant
+from effmed.learn.weights.candidates import find_candidates
 from effmed.learn.weights.find import find_native_input, read_weights
 from effmed.recipe import make_recipe, recipe_text
 from effmed.run import Run, append_line, check_writable, make_run_folder, newest_run, write_json, write_text
@@ -88,7 +90,8 @@ class _Job:
 
 def plan(training: Training, talk: Talk) -> Plan:
     """Decide everything up to the first write; see ``effmed.workflows.plan``."""
-    decided = _decide(training, _divided(training, talk))[1]
+    divided = _divided(training, talk)
+    decided = _decide(_choose(training, divided, talk), divided)[1]
     _warn(decided, talk)
     return decided
 
@@ -100,6 +103,7 @@ def train(training: Training, talk: Talk) -> Trained:
     if blocking(first, training.recipe.audit):
         check_audit(first, training.recipe.audit, talk)  # before minutes of decoding
     check_writable(training.run or Path("runs"), needed_mb=RUN_SPACE_MB)
+    training = _choose(training, divided, talk)
     start = read_weights(find_variant(training.variant), training.recipe.model.weights, make_listener(talk))
     decoded, fingerprint, decided, cache = _decoded(training, divided, talk)
     findings = audit_manifest(decoded, cache.signatures)
@@ -143,7 +147,7 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
 
 
 def _divided(training: Training, talk: Talk) -> Manifest:
-    find_variant(training.variant)  # a wrong name is refused before minutes of reading
+    _check_variant(training)  # a wrong name is refused before minutes of reading
     settings = training.recipe.data
     tell_of_ids(settings, talk)
     reading = progress_of(talk, "reading headers")
@@ -154,6 +158,30 @@ def _divided(training: Training, talk: Talk) -> Manifest:
         talk.say(sentence)
     talk.say(f"patients shared between splits: {shared_patients(manifest)}")
     return manifest
+
+
+def _check_variant(training: Training) -> None:
+    if training.variant == AUTO:
+        find_candidates(training.recipe.model.weights)
+    else:
+        find_variant(training.variant)
+
+
+def _choose(training: Training, manifest: Manifest, talk: Talk) -> Training:
+    """Put the variant that suits data and machine in the place of "auto"."""
+    if training.variant != AUTO:
+        return training
+    recipe = training.recipe
+    machine = find_machine(recipe.train.device)
+    if recipe.train.time_budget_min:
+        talk.say("measuring how fast this machine trains")
+        threads = machine.cores if recipe.train.threads == "auto" else recipe.train.threads
+        speed = measure_speed(machine.device, plan_precision(recipe, machine, Reasons()), threads)
+        machine = replace(machine, speed=speed)
+    fingerprint = make_fingerprint(manifest, recipe.data)
+    variant, reason = choose_variant(recipe, fingerprint, machine, find_candidates(recipe.model.weights))
+    talk.say(f"variant {variant.name}: {reason}")
+    return replace(training, variant=variant.name, chosen_because=reason)
 
 
 def _decoded(training: Training, manifest: Manifest, talk: Talk) -> tuple[Manifest, Fingerprint, Plan, Cache]:
@@ -176,7 +204,8 @@ def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     variant = find_variant(training.variant)
     fingerprint = make_fingerprint(manifest, recipe.data)
     native = replace(find_native_input(variant, recipe.model.weights), is_fixed=takes_one_size(variant))
-    decided = make_plan(recipe, fingerprint, variant, native, find_machine(recipe.train.device))
+    machine = find_machine(recipe.train.device)
+    decided = make_plan(recipe, fingerprint, variant, native, machine, training.chosen_because)
     check_size_fits(decided)
     return fingerprint, decided
 

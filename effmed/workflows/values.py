@@ -103,11 +103,12 @@ class Training:
     """What ``train`` is asked for.
 
     Attributes:
-        variant: Name of the network on the compound-scaling curve.
+        variant: Name of the network on the compound-scaling curve; "auto" until one is chosen for the data.
         data: Folder of images, or a MedMNIST ``.npz`` file.
         labels: Label table, or None where folders name the classes.
         recipe: Everything else.
         run: Folder to write, or None for the next free one below ``runs``.
+        chosen_because: Why effmed chose the variant, in words; "" where it was named.
     """
 
     variant: str
@@ -115,3 +116,4 @@ class Training:
     labels: Path | None
     recipe: Recipe
     run: Path | None = None
+    chosen_because: str = ""

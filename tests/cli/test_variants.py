@@ -108,3 +108,9 @@ def test_another_image_size_is_measured():
 def test_unknown_variants_end_with_two(name):
     result = RUNNER.invoke(app, ["variants", "show", name])
     assert type(result.exception).__name__ == "RecipeError"
+
+
+def test_auto_is_no_network_that_could_be_shown():
+    result = RUNNER.invoke(app, ["variants", "show", "auto"])
+    assert type(result.exception).__name__ == "RecipeError"
+    assert "'auto' is no network" in result.exception.problem

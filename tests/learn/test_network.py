@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from effmed.errors import MachineError, RecipeError
+from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.network import (
     build_network,
     check_size_fits,
@@ -122,6 +123,8 @@ def test_the_cpu_is_always_there():
     machine = find_machine("cpu")
     assert machine.device == "cpu"
     assert machine.cores >= 1
+    assert machine.memory_bytes == memory_bytes() > 0
+    assert machine.speed == 0
     assert find_machine("auto").name
 
 

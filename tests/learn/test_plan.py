@@ -237,3 +237,12 @@ def test_a_network_of_timm_has_the_side_that_it_was_made_for():
     assert plan.preprocessing.width == 299
     assert plan.reasons["model.image_size"] == "299 px: what inception_v3 of timm was made for"
     assert planned("b3", native=native).preprocessing.width == 300
+
+
+def test_the_plan_says_why_it_is_this_variant():
+    assert planned().reasons["variant"] == "named by --variant (b0 where it is left out) or --phi"
+    settings = make_recipe({"train": {"time_budget_min": 5}})
+    chosen = make_plan(settings, fingerprint(), find_variant("lite0"), LITE, CPU, "the largest of few")
+    assert chosen.reasons["variant"] == "the largest of few"
+    assert chosen.reasons["train.time_budget_min"] == "5 min, set by the recipe"
+    assert "train.time_budget_min" not in planned().reasons

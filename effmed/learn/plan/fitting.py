@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from effmed.learn.plan.resolution import size_text
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from effmed.learn.plan.values import Machine
     from effmed.learn.scaling import Variant
     from effmed.recipe import AugmentSettings, DecisionSettings, Recipe
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 # Sizes and rates chosen by runs on chest radiographs and ultrasound images; see docs/results.md.
 IMAGES_TO_SEE = 5000
@@ -79,20 +81,25 @@ def plan_optimisation(
     }
 
 
-def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str, object]:
-    """Return the device, and the precision and threads that suit it."""
-    half = "bfloat16" if machine.has_bfloat16 else "float16"
-    precision = half if machine.device == "cuda" else "float32"
+def plan_precision(recipe: Recipe, machine: Machine, reasons: Reasons) -> Precision:
+    """Return the autocast type that suits the device."""
+    half: Precision = "bfloat16" if machine.has_bfloat16 else "float16"
+    automatic: Precision = half if machine.device == "cuda" else "float32"
     why = (
         f"{machine.name} computes {half} fast"
         if machine.device == "cuda"
         else f"exact, and no slower on {machine.device}"
     )
+    return reasons.choose("train.precision", recipe.train.precision, automatic, why)
+
+
+def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str, object]:
+    """Return the device, and the precision and threads that suit it."""
     reasons.sentences["train.device"] = machine.name
     return {
         "device": machine.device,
         "device_name": machine.name,
-        "precision": reasons.choose("train.precision", recipe.train.precision, precision, why),
+        "precision": plan_precision(recipe, machine, reasons),
         "threads": reasons.choose(
             "train.threads", recipe.train.threads, machine.cores, "cores that this process may use"
         ),

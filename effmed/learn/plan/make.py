@@ -9,7 +9,7 @@ from effmed.learn.plan.depth import manner, plan_depth, plan_tuning, plan_views
 from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
 from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
 from effmed.learn.plan.labels import plan_loss, plan_task
-from effmed.learn.plan.reasons import Reasons
+from effmed.learn.plan.reasons import SET_BY_RECIPE, Reasons
 from effmed.learn.plan.resolution import plan_size
 from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from effmed.learn.scaling import Variant
     from effmed.recipe import Recipe
 
+NAMED = "named by --variant (b0 where it is left out) or --phi"
+
 
 def make_plan(
-    recipe: Recipe, fingerprint: Fingerprint, variant: Variant, native: NativeInput, machine: Machine
+    recipe: Recipe, fingerprint: Fingerprint, variant: Variant, native: NativeInput, machine: Machine, why: str = ""
 ) -> Plan:
     """Decide everything that training needs.
 
@@ -30,6 +32,7 @@ def make_plan(
         variant: The point on the compound-scaling curve.
         native: What the starting weights expect.
         machine: Where the network will run.
+        why: Why effmed chose this variant, in words; "" where it was named.
 
     Raises:
         RecipeError: ``data.window`` is not a window, or contradicts ``model.channels``; or a setting of several labels
@@ -37,6 +40,7 @@ def make_plan(
         DataError: Of several labels one is always or never present in train, or none can be judged on val.
     """
     reasons = Reasons()
+    reasons.sentences |= _variant_reasons(recipe, why)
     classes = tuple(fingerprint.train_images_per_class)
     task = plan_task(recipe, fingerprint, reasons)
     n_train = fingerprint.images_per_split["train"]
@@ -77,6 +81,14 @@ def _start(native: NativeInput, channels: int) -> dict[str, object]:
         "mean": per_channel(native.mean, channels),
         "std": per_channel(native.std, channels),
     }
+
+
+def _variant_reasons(recipe: Recipe, why: str) -> dict[str, str]:
+    budget_min = recipe.train.time_budget_min
+    if not budget_min:
+        return {"variant": why or NAMED}
+    idle = "" if why else "; without effect: the variant is named"
+    return {"variant": why or NAMED, "train.time_budget_min": f"{budget_min:g} min, {SET_BY_RECIPE}{idle}"}
 
 
 def _weights_reason(native: NativeInput, variant: Variant, head: Head) -> str:

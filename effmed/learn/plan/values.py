@@ -67,12 +67,16 @@ class Machine:
         name: The device in words.
         cores: Logical CPUs that this process may use.
         has_bfloat16: Whether the device computes bfloat16 fast.
+        memory_bytes: Of the GPU; elsewhere what this process may use. 0 if unknown.
+        speed: Multiply-adds per second of training, 0 where nobody measured it.
     """
 
     device: Literal["cpu", "cuda", "mps"]
     name: str
     cores: int
     has_bfloat16: bool
+    memory_bytes: int = 0
+    speed: float = 0.0
 
 
 class Imbalance(BaseModel):

@@ -2,10 +2,11 @@
 
 from effmed.learn.scaling.counting import Counts, count
 from effmed.learn.scaling.law import ALPHA, BASE_RESOLUTION_PX, BETA, GAMMA, compound_scaling
-from effmed.learn.scaling.variants import PHI_PREFIX, TIMM_PREFIX, VARIANTS, Variant, find_variant
+from effmed.learn.scaling.variants import AUTO, PHI_PREFIX, TIMM_PREFIX, VARIANTS, Variant, find_variant
 
 __all__ = [
     "ALPHA",
+    "AUTO",
     "BASE_RESOLUTION_PX",
     "BETA",
     "GAMMA",

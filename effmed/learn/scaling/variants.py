@@ -12,6 +12,7 @@ from effmed.learn.scaling.stages import StageTable
 from effmed.recipe import nearest
 
 TIMM_PREFIX, PHI_PREFIX = "timm:", "phi:"
+AUTO = "auto"  # what --variant takes to have one chosen for the data; no variant itself
 PHI_MAX = 7.0  # B8; the largest published network that has a φ
 PUBLISHED_DROP_PATH = 0.2  # `survival_prob` and `drop_connect_rate` of all three reference codes, at the last layer
 
@@ -171,6 +172,9 @@ def find_variant(name: str) -> Variant:
     if name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX):
         network, px = name.removeprefix(TIMM_PREFIX), BASE_RESOLUTION_PX
         return Variant(name, network, None, 1.0, 1.0, px, px, px, 0.0, 0.0, None, "timm")
+    if name == AUTO:
+        problem = "'auto' is no network: only a training chooses one, for its data and machine"
+        raise RecipeError(problem, hint="name a variant: 'effmed variants' lists all of them")
     problem = f"unknown variant {name!r}; {nearest(name, list(VARIANTS))}"
     raise RecipeError(problem, hint="'effmed variants' lists all of them")
 

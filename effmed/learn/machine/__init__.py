@@ -1,0 +1,1 @@
+"""What this machine has: its memory, and how fast it trains."""
