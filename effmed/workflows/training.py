@@ -38,11 +38,12 @@ from effmed.learn.bundle import (
     write_checkpoint,
     write_start,
 )
+from effmed.learn.choosing import choose_variant
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, predict_logits, read_features, start_training
 from effmed.learn.loader import Images, ordered_batches
 from effmed.learn.machine.probe import measure_speed
 from effmed.learn.network import build_network, check_size_fits, find_machine, takes_one_size
-from effmed.learn.plan import Plan, Reasons, choose_variant, make_plan, plan_precision
+from effmed.learn.plan import Plan, Reasons, make_plan, plan_precision
 from effmed.learn.scaling import AUTO, find_variant
 from effmed.learn.weights.candidates import find_candidates
 from effmed.learn.weights.find import find_native_input, read_weights

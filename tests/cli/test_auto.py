@@ -111,7 +111,7 @@ def test_what_names_a_network_and_auto_exclude_each_other(arguments, problem):
     result = train(*SAMPLE, *arguments)
     assert type(result.exception).__name__ == "RecipeError"
     assert problem in result.exception.problem
-    assert "reading headers" not in result.stderr
+    assert "patients divided" not in result.stderr
 
 
 def test_an_isolated_machine_without_weights_is_told_so_before_data_are_read(monkeypatch):
@@ -119,4 +119,4 @@ def test_an_isolated_machine_without_weights_is_told_so_before_data_are_read(mon
     result = train(*SAMPLE)
     assert type(result.exception).__name__ == "MachineError"
     assert "EFFMED_OFFLINE=1 forbids the network" in result.exception.problem
-    assert "reading headers" not in result.stderr
+    assert "patients divided" not in result.stderr

@@ -30,9 +30,10 @@ def memory_bytes(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -
 def _installed() -> int:
     """Return the memory of the machine, 0 where the system does not tell (Windows)."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 0
+    return max(0, pages) * max(0, page_bytes)  # -1: the system does not know
 
 
 def _limits(groups: Path, membership: Path) -> Iterator[int]:

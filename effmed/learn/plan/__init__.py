@@ -1,6 +1,5 @@
 """Everything decided before training, a reason for each decision (no torch)."""
 
-from effmed.learn.plan.choosing import choose_variant
 from effmed.learn.plan.fitting import plan_precision
 from effmed.learn.plan.make import make_plan
 from effmed.learn.plan.reasons import SET_BY_RECIPE, Reasons
@@ -15,7 +14,6 @@ __all__ = [
     "NativeInput",
     "Plan",
     "Reasons",
-    "choose_variant",
     "make_plan",
     "plan_precision",
 ]

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effmed.learn.plan import Machine, choose_variant
+from effmed.learn.choosing import choose_variant
+from effmed.learn.plan import Machine
 from effmed.learn.scaling import VARIANTS
 from effmed.learn.scaling.costs import training_bytes, training_seconds
 from effmed.learn.weights.candidates import CONSIDERED, Candidates
