@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from effmed import workflows
 from effmed.errors import BundleError
 from effmed.run import Run
-from effmed.workflows import training as module
 from effmed.workflows.catalogue import find_recipe
+from effmed.workflows.training import running as module
 from effmed.workflows.values import Training
 from tests import make
 
