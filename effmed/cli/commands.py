@@ -296,13 +296,13 @@ def _print_trained(output: Output, trained: Trained) -> None:
 
 
 def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type would import its libraries
-    section, _, name = key.partition(".")
     height, width = plan.preprocessing.height, plan.preprocessing.width
-    sizes = {
-        "image_size": width if height == width else f"{height}x{width}",
-        "channels": plan.preprocessing.channels,
-        "depth": plan.preprocessing.depth,
+    elsewhere = {
+        "model.image_size": width if height == width else f"{height}x{width}",
+        "model.channels": plan.preprocessing.channels,
+        "data.depth": plan.preprocessing.depth,
+        "imbalance.method": plan.imbalance.method,
+        "calibration.method": plan.calibration,
     }
-    if key == "imbalance.method":
-        return str(plan.imbalance.method)
-    return str(sizes.get(name, getattr(plan, name or section, getattr(plan, section, ""))))
+    section, _, name = key.partition(".")
+    return str(elsewhere.get(key, getattr(plan, name or section, "–")))

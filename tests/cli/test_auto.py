@@ -120,3 +120,10 @@ def test_an_isolated_machine_without_weights_is_told_so_before_data_are_read(mon
     assert type(result.exception).__name__ == "MachineError"
     assert "EFFMED_OFFLINE=1 forbids the network" in result.exception.problem
     assert "patients divided" not in result.stderr
+
+
+def test_the_table_of_the_plan_tells_settings_of_one_name_apart():
+    shown = train(*SAMPLE, "--dry-run").stdout
+    rows = {line.split()[0]: line.split()[1] for line in shown.splitlines() if line.startswith(("data.", "train."))}
+    assert rows["data.depth"] == "uint16"
+    assert rows["train.depth"] == "all"
