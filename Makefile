@@ -12,7 +12,7 @@ demo: $(VENV)/lite.done
 	$(BIN)/effmed predict --data $(DEMO)/images --out scores.csv --overwrite
 
 test: $(VENV)/dev.done check
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report=term
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not gpu" --cov --cov-report=term
 
 test-slow: $(VENV)/dev.done
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
