@@ -1,9 +1,8 @@
-"""Plan → timm network with a new head; the device it runs on."""
+"""Plan → timm network with a new head."""
 
 from __future__ import annotations
 
-import platform
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -11,10 +10,7 @@ from timm.models import get_pretrained_cfg
 from timm.models.efficientnet import _gen_efficientnet  # what timm builds every variant with
 from torch import nn
 
-from effmed.data.processes import n_cores
-from effmed.errors import MachineError, RecipeError
-from effmed.learn.machine.memory import memory_bytes
-from effmed.learn.plan import Machine
+from effmed.errors import RecipeError
 from effmed.learn.scaling import PHI_PREFIX, find_variant
 
 if TYPE_CHECKING:
@@ -26,34 +22,6 @@ BASE = "tf_efficientnet_b0"
 AS_IN_TENSORFLOW = {"bn_eps": 1e-3, "pad_type": "same"}  # what timm gives its tf_ networks, whose weights these take
 SHARE_TOLERANCE = 0.001  # another number of input channels changes the stem
 HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
-
-
-def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
-    """Describe the device to run on.
-
-    Args:
-        wanted: ``train.device``; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        MachineError: The wanted device is not there.
-    """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted != "auto" and not found[wanted]:
-        problem = f"train.device = {wanted!r}, but this machine has no such device"
-        raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
-    device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
-    cores = n_cores()
-    if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
-        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported(), memory)
-    name = f"{device} ({platform.machine()}, {cores} cores)"
-    return Machine(device, name, cores, has_bfloat16=False, memory_bytes=memory_bytes())
-
-
-def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
-    if found["cuda"]:
-        return "cuda"  # pragma: no cover  needs a GPU
-    return "mps" if found["mps"] else "cpu"
 
 
 def made_for_px(variant: Variant) -> int:

@@ -81,6 +81,8 @@ class TrainSettings(Section):
     """Autocast type; auto: half on CUDA, float32 elsewhere."""
     threads: Count | Auto = "auto"
     """CPU threads; auto: the cores this process may use."""
+    keep_memory: bool | Auto = "auto"
+    """Keep freed memory for the next step: faster, takes more of it; auto: on a CPU, where the C library is glibc."""
     time_budget_min: NotNegative = 0.0
     """Minutes of training, 0: no limit. Heeded by '--variant auto' alone: its network is estimated to stay within."""
 

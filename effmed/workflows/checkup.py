@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effmed import __version__
 from effmed.data.pseudonyms import key_file
 from effmed.errors import EffmedError
-from effmed.learn.network import find_machine
+from effmed.learn.machine.device import find_machine
 from effmed.learn.weights.hub import hub
 from effmed.learn.weights.places import find_here, offline_switch
 from effmed.learn.weights.sets import SETS, default_set

@@ -62,6 +62,7 @@ def plan(**changes):
         "device_name": "cpu",
         "precision": "float32",
         "threads": 1,
+        "keep_memory": False,
         "n_train": 24,
         "n_val": 12,
         "n_test": 12,

@@ -3,13 +3,11 @@ import timm
 import torch
 from torch import nn
 
-from effmed.errors import MachineError, RecipeError
-from effmed.learn.machine.memory import memory_bytes
+from effmed.errors import RecipeError
 from effmed.learn.network import (
     build_network,
     check_size_fits,
     create_network,
-    find_machine,
     head_prefix,
     load_backbone,
     made_for_px,
@@ -117,21 +115,6 @@ def test_weights_of_another_network_are_refused():
 def test_an_unknown_network_is_refused():
     with pytest.raises(RecipeError, match="no_such_net"):
         build_network(make.plan(network="no_such_net"))
-
-
-def test_the_cpu_is_always_there():
-    machine = find_machine("cpu")
-    assert machine.device == "cpu"
-    assert machine.cores >= 1
-    assert machine.memory_bytes == memory_bytes() > 0
-    assert machine.speed == 0
-    assert find_machine("auto").name
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_device_is_a_machine_error():
-    with pytest.raises(MachineError, match="no such device"):
-        find_machine("cuda")
 
 
 def test_a_network_without_stochastic_depth_is_built_at_rate_zero_and_refuses_others():

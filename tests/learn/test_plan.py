@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from effmed.errors import DataError, RecipeError
@@ -246,3 +248,12 @@ def test_the_plan_says_why_it_is_this_variant():
     assert chosen.reasons["variant"] == "the largest of few"
     assert chosen.reasons["train.time_budget_min"] == "5 min, set by the recipe"
     assert "train.time_budget_min" not in planned().reasons
+
+
+def test_freed_memory_is_kept_where_that_can_be_had_and_helps():
+    glibc = replace(CPU, can_keep_memory=True)
+    assert planned(machine=glibc).keep_memory
+    assert not planned(machine=CPU).keep_memory
+    assert not planned(machine=replace(GPU, can_keep_memory=True)).keep_memory
+    assert not planned(machine=glibc, recipe={"train": {"keep_memory": False}}).keep_memory
+    assert "takes more memory" in planned(machine=glibc).reasons["train.keep_memory"]

@@ -96,6 +96,12 @@ def plan_precision(recipe: Recipe, machine: Machine, reasons: Reasons) -> Precis
 def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str, object]:
     """Return the device, and the precision and threads that suit it."""
     reasons.sentences["train.device"] = machine.name
+    keeps = machine.device == "cpu" and machine.can_keep_memory
+    kept = (
+        "freed memory is kept for the next step: faster on a CPU, and takes more memory"
+        if keeps
+        else "of use on a CPU alone, where the C library is glibc"
+    )
     return {
         "device": machine.device,
         "device_name": machine.name,
@@ -103,4 +109,5 @@ def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str
         "threads": reasons.choose(
             "train.threads", recipe.train.threads, machine.cores, "cores that this process may use"
         ),
+        "keep_memory": reasons.choose("train.keep_memory", recipe.train.keep_memory, keeps, kept),
     }

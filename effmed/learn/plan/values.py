@@ -69,6 +69,7 @@ class Machine:
         has_bfloat16: Whether the device computes bfloat16 fast.
         memory_bytes: Of the GPU; elsewhere what this process may use. 0 if unknown.
         speed: Multiply-adds per second of training, 0 where nobody measured it.
+        can_keep_memory: Whether the C library can be told to keep freed memory.
     """
 
     device: Literal["cpu", "cuda", "mps"]
@@ -77,6 +78,7 @@ class Machine:
     has_bfloat16: bool
     memory_bytes: int = 0
     speed: float = 0.0
+    can_keep_memory: bool = False
 
 
 class Imbalance(BaseModel):
@@ -162,6 +164,7 @@ class Plan(BaseModel):
     device_name: str
     precision: Literal["float32", "bfloat16", "float16"]
     threads: int
+    keep_memory: bool
     n_train: int
     n_val: int
     n_test: int

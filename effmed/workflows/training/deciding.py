@@ -10,8 +10,9 @@ from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.learn.choosing import choose_variant
+from effmed.learn.machine.device import find_machine
 from effmed.learn.machine.probe import measure_speed
-from effmed.learn.network import check_size_fits, find_machine, takes_one_size
+from effmed.learn.network import check_size_fits, takes_one_size
 from effmed.learn.plan import Plan, Reasons, make_plan, plan_precision
 from effmed.learn.scaling import AUTO, find_variant
 from effmed.learn.weights.candidates import find_candidates

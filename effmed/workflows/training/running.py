@@ -21,6 +21,7 @@ from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.errors import BundleError
 from effmed.learn.bundle import read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, read_features, start_training
+from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.learn.scaling import find_variant
@@ -154,6 +155,8 @@ def _fit(job: Job, network: Module, state: TrainingState, best: Weights, talk: T
         The best epoch.
     """
     torch.set_num_threads(job.plan.threads)
+    if job.plan.keep_memory:
+        keep_memory()
     train, val = _examples(job, network, talk)
     started, before = time.perf_counter(), state.epoch
     for epoch in fit(state, train, val, job.plan, progress_of(talk, "training")):

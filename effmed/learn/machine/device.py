@@ -1,0 +1,43 @@
+"""The device that a network runs on."""
+
+from __future__ import annotations
+
+import platform
+from typing import Literal
+
+import torch
+
+from effmed.data.processes import n_cores
+from effmed.errors import MachineError
+from effmed.learn.machine.allocator import can_keep_memory
+from effmed.learn.machine.memory import memory_bytes
+from effmed.learn.plan import Machine
+
+
+def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
+    """Describe the device to run on.
+
+    Args:
+        wanted: ``train.device``; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        MachineError: The wanted device is not there.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted != "auto" and not found[wanted]:
+        problem = f"train.device = {wanted!r}, but this machine has no such device"
+        raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
+    device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
+    cores = n_cores()
+    if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
+        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported(), memory)
+    name = f"{device} ({platform.machine()}, {cores} cores)"
+    keeps = can_keep_memory()
+    return Machine(device, name, cores, has_bfloat16=False, memory_bytes=memory_bytes(), can_keep_memory=keeps)
+
+
+def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:
+    if found["cuda"]:
+        return "cuda"  # pragma: no cover  needs a GPU
+    return "mps" if found["mps"] else "cpu"
