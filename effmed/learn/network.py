@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from timm.models import get_pretrained_cfg
 from timm.models.efficientnet import _gen_efficientnet  # what timm builds every variant with
 from torch import nn
 
 from effmed.errors import RecipeError
 from effmed.learn.scaling import PHI_PREFIX, find_variant
+from effmed.learn.scaling.counting import RGB
 
 if TYPE_CHECKING:
     from effmed.learn.plan import Plan
@@ -22,6 +25,7 @@ BASE = "tf_efficientnet_b0"
 AS_IN_TENSORFLOW = {"bn_eps": 1e-3, "pad_type": "same"}  # what timm gives its tf_ networks, whose weights these take
 SHARE_TOLERANCE = 0.001  # another number of input channels changes the stem
 HEAD_STD = 0.01  # He et al. 2016 and torchvision start new linear heads so
+STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)  # kernels are no sum over channels
 
 
 def made_for_px(variant: Variant) -> int:
@@ -42,20 +46,26 @@ def check_size_fits(plan: Plan) -> None:
     A network of the family is fully convolutional and is not asked.
 
     Raises:
-        RecipeError: It takes no image of the planned size; or timm knows no such network.
+        RecipeError: It takes no image of the planned size or channels, or gives no logits; or timm knows no such
+            network.
     """
-    if find_variant(plan.variant).table is not None:
+    variant = find_variant(plan.variant)
+    if variant.table is not None:
         return
     spec = plan.preprocessing
     with torch.device("meta"), torch.no_grad():
         network = build_network(plan).eval()
         try:
-            network(torch.zeros(1, spec.channels, spec.height, spec.width))
+            logits = network(torch.zeros(1, spec.channels, spec.height, spec.width))
         except (AssertionError, RuntimeError, ValueError) as error:
             problem = f"{plan.variant} takes no image of {spec.size_text}: {str(error).splitlines()[0]}"
-            config = get_pretrained_cfg(plan.network.partition(".")[0])
-            size = "another size" if config is None else config.input_size[-1]
-            raise RecipeError(problem, hint=f"--set model.image_size={size}, or take an EfficientNet") from error
+            size = made_for_px(variant) or "another size"
+            is_own_size = spec.height == spec.width == size
+            setting = f"model.channels={RGB}" if is_own_size else f"model.image_size={size}"
+            raise RecipeError(problem, hint=f"--set {setting}, or take an EfficientNet") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, plan.n_outputs):
+        problem = f"{plan.variant} gives no row of logits for an image: it is no classifier of images"
+        raise RecipeError(problem, hint="take an EfficientNet, or another classifier of timm")
 
 
 def build_network(plan: Plan, weights: StateDict | None = None, *, keep_head: bool = False) -> nn.Module:
@@ -128,7 +138,7 @@ def create_network(
         multipliers: Of B0's channels and layers, for a network between the variants, whatever ``architecture`` is.
 
     Raises:
-        RecipeError: timm knows no such network, or it has no stochastic depth to set a rate of.
+        RecipeError: timm knows no such network, or it does not know one of these settings.
     """
     settings: dict[str, Any] = {"num_classes": n_outputs, "in_chans": channels, "drop_rate": dropout}
     if drop_path > 0:  # many networks do not know the word
@@ -143,8 +153,12 @@ def create_network(
     try:
         made: nn.Module = timm.create_model(architecture, pretrained=False, **settings)
     except TypeError as error:
-        if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
+        unknown = next((key for key in settings if f"'{key}'" in str(error)), None)
+        if unknown is None:
             raise
+        if unknown != "drop_path_rate":
+            problem = f"{architecture} of timm has no {unknown}, as a classifier of images has"
+            raise RecipeError(problem, hint="take an EfficientNet, or another classifier of timm") from error
         problem = f"{architecture} has no stochastic depth, but model.drop_path = {drop_path:g}"
         raise RecipeError(problem, hint="--set model.drop_path=0") from error
     return made
@@ -171,31 +185,64 @@ def head_prefix(network: nn.Module) -> str:
     return f"{named}."
 
 
+def _stem_names(network: nn.Module) -> list[str]:
+    """Return the names of the kernels that meet the image, as timm says."""
+    named = network.default_cfg.get("first_conv")  # type: ignore[union-attr,operator]  # timm's, no module
+    return [f"{name}.weight" for name in ((named,) if isinstance(named, str) else named or ())]
+
+
 def _with_stem(network: nn.Module, weights: StateDict) -> StateDict:
-    """Return weights whose first convolutions take as many channels as the network's."""
-    own, named = network.state_dict(), network.default_cfg.get("first_conv")  # type: ignore[union-attr,operator]  # timm's
-    first = (named,) if isinstance(named, str) else tuple(named or ())
-    stems = {f"{name}.weight" for name in first} & own.keys() & weights.keys()
-    return weights | {name: spread_channels(weights[name], own[name].shape[1]) for name in stems}
+    """Return weights whose first convolutions take as many channels as the network's.
+
+    A layer that standardises its kernels over all channels would not give the same after spreading: its kernels stay
+    as they are, as do those of a layer that is no convolution.
+    """
+    own = network.state_dict()
+    layers = {name: network.get_submodule(name.removesuffix(".weight")) for name in _stem_names(network) if name in own}
+    spread = [
+        name
+        for name, layer in layers.items()
+        if name in weights and isinstance(layer, nn.Conv2d) and not isinstance(layer, STANDARDISED)
+    ]
+    return weights | {name: spread_channels(weights[name], own[name].shape[1]) for name in spread}
 
 
 def load_backbone(network: nn.Module, weights: StateDict, *, with_head: bool = False) -> None:
     """Put pretrained tensors into everything but the head, or into the head too.
 
+    Tensors that the network has no place for are left out where they are none of its layers (the auxiliary classifier
+    of Inception); a further layer of the same kind means that the weights are a deeper network's.
+
     Raises:
-        RecipeError: Names or shapes differ: the weights are another network's.
+        RecipeError: Names or shapes differ: the weights are another network's, or of channels that cannot be spread.
     """
     own = network.state_dict()
     left_out = () if with_head else (head_prefix(network),)
     taken = {name: tensor for name, tensor in _with_stem(network, weights).items() if not name.startswith(left_out)}
-    expected = {name for name in own if not name.startswith(left_out)}
+    expected = [name for name in own if not name.startswith(left_out)]
     wrong = [name for name in expected if name not in taken or taken[name].shape != own[name].shape]
+    if wrong and set(wrong) <= taken.keys() & set(_stem_names(network)):
+        given, wanted = (tuple(tensors[wrong[0]].shape) for tensors in (taken, own))
+        problem = (
+            f"the first layer of these weights cannot be spread over other channels: {wrong[0]} {given}, not {wanted}"
+        )
+        raise RecipeError(problem, hint=f"--set model.channels={RGB} for weights of timm, or take an EfficientNet")
     if wrong:
         problem = (
             f"the weights do not fit the network: {len(wrong)} of {len(expected)} tensors differ, such as {wrong[0]}"
         )
         raise RecipeError(problem, hint="use the weights of the same variant, or --set model.weights=none")
+    further = _further_layers(own, taken)
+    if further:
+        problem = f"the weights are a deeper network's: no place for {len(further)} tensors, such as {further[0]}"
+        raise RecipeError(problem, hint="use the weights of the same variant, or --set model.weights=none")
     network.load_state_dict(taken, strict=False)
+
+
+def _further_layers(own: StateDict, taken: StateDict) -> list[str]:
+    """Return the names that differ from names of the network in nothing but the numbers of layers."""
+    kinds = {re.sub(r"\d+", "#", name) for name in own}
+    return [name for name in taken if name not in own and re.sub(r"\d+", "#", name) in kinds]
 
 
 def spread_channels(kernels: torch.Tensor, channels: int) -> torch.Tensor:

@@ -112,6 +112,38 @@ def test_weights_of_another_network_are_refused():
         load_backbone(build_network(make.plan()), timm.create_model("test_resnet").state_dict())
 
 
+@pytest.mark.parametrize(
+    ("planned", "given"), [("tf_efficientnet_b0", "tf_efficientnet_b1"), ("resnet50", "resnet101")]
+)
+def test_weights_of_a_deeper_network_of_the_same_widths_are_refused(planned, given):
+    """Every tensor that the shallower network asks for is among them, in its shape."""
+    with torch.device("meta"):
+        network, deeper = (create_network(name, n_outputs=1, channels=1) for name in (planned, given))
+        with pytest.raises(RecipeError, match="the weights are a deeper network's: no place for"):
+            load_backbone(network, deeper.state_dict())
+
+
+def test_what_is_no_layer_of_the_network_is_left_out():
+    """As the auxiliary classifier among the published weights of Inception v3."""
+    torch.manual_seed(0)
+    given = timm.create_model("inception_v3", aux_logits=True).state_dict()
+    assert any(name.startswith("AuxLogits.") for name in given)
+    own = build_network(make.plan(network="inception_v3"), given).state_dict()
+    assert all(
+        torch.equal(own[name], given[name]) for name in own if not name.startswith(("fc.", "Conv2d_1a_3x3.conv"))
+    )
+    assert torch.equal(own["Conv2d_1a_3x3.conv.weight"], given["Conv2d_1a_3x3.conv.weight"].sum(dim=1, keepdim=True))
+
+
+def test_kernels_that_are_standardised_over_all_channels_are_not_spread():
+    given = timm.create_model("test_nfnet").state_dict()
+    with pytest.raises(RecipeError, match=r"cannot be spread over other channels: stem\.conv1\.weight") as caught:
+        build_network(make.plan(network="test_nfnet"), given)
+    assert "model.channels=3" in caught.value.hint
+    own = build_network(make.plan(network="test_nfnet", channels=3), given).state_dict()
+    assert torch.equal(own["stem.conv1.weight"], given["stem.conv1.weight"])
+
+
 def test_an_unknown_network_is_refused():
     with pytest.raises(RecipeError, match="no_such_net"):
         build_network(make.plan(network="no_such_net"))
@@ -144,6 +176,21 @@ def test_a_network_of_one_size_refuses_others_and_names_its_own(name):
         check_size_fits(sized(256, 192, variant=f"timm:{name}", network=name))
     assert "model.image_size=224" in caught.value.hint
     check_size_fits(sized(224, 224, variant=f"timm:{name}", network=name))
+
+
+@pytest.mark.filterwarnings("ignore:CSATv2 is designed for 3-channel")
+@pytest.mark.parametrize(
+    ("name", "side", "says", "remedy"),
+    [
+        ("csatv2", 512, "takes no image of 512 × 512 px", "model.channels=3"),  # transforms red, green and blue
+        ("gemma4_vit_167m_enc", 224, "has no drop_rate", "another classifier"),
+        ("mobilenetv5_300m_enc", 256, "gives no row of logits", "another classifier"),
+    ],
+)
+def test_what_is_no_classifier_of_such_images_is_refused(name, side, says, remedy):
+    with pytest.raises(RecipeError, match=says) as caught:
+        check_size_fits(sized(side, side, variant=f"timm:{name}", network=name))
+    assert remedy in caught.value.hint
 
 
 def test_timm_tells_which_networks_take_one_size():
