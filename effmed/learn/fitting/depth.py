@@ -27,13 +27,19 @@ def stage_numbers(network: nn.Module) -> dict[str, int]:
     """
     head = {id(parameter) for parameter in network.get_classifier().parameters()}  # type: ignore[operator]  # timm's
     names = [name for name, parameter in network.named_parameters() if id(parameter) not in head]
-    matcher = getattr(network, "group_matcher", None)
-    numbers = dict.fromkeys(names, 0)
-    if matcher is not None:
-        named = ((name, None) for name in names)
-        numbers = group_with_matcher(named, matcher(coarse=True), reverse=True)
+    numbers = _divided(network, names)
     last = max(numbers.values(), default=-1) + 1
     return {name: numbers.get(name, last) for name, _ in network.named_parameters()}
+
+
+def _divided(network: nn.Module, names: list[str]) -> dict[str, int]:
+    """Number the stages of the backbone as timm divides it; all in one where it does not."""
+    try:
+        stages = network.group_matcher(coarse=True)  # type: ignore[operator]  # timm's
+    except (AssertionError, AttributeError):  # RDNet asserts that nobody asks for its stages
+        return dict.fromkeys(names, 0)
+    numbers: dict[str, int] = group_with_matcher(((name, None) for name in names), stages, reverse=True)
+    return numbers
 
 
 def parameter_groups(network: nn.Module, plan: Plan) -> list[Group]:

@@ -45,6 +45,14 @@ def test_a_network_that_timm_does_not_divide_is_one_stage_and_its_head():
     assert stage_numbers(network) == {"0.weight": 0, "0.bias": 0, "1.weight": 1, "1.bias": 1}
 
 
+def test_a_network_whose_stages_timm_refuses_to_tell_is_one_stage_and_its_head():
+    with torch.device("meta"):
+        network = create_network("rdnet_tiny", n_outputs=1, channels=1)
+    numbers = stage_numbers(network)
+    assert {key for key, number in numbers.items() if number == 1} == {"head.fc.weight", "head.fc.bias"}
+    assert set(numbers.values()) == {0, 1}
+
+
 def test_biases_and_norms_do_not_decay_and_the_new_head_learns_faster():
     made = plan(learning_rate=1.0, weight_decay=0.1)
     network = build_network(made)
