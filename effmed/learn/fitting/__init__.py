@@ -1,7 +1,17 @@
 """How a network is fitted: one epoch after another, as deep as the plan says."""
 
-from effmed.learn.fitting.features import Features, head_of, read_features
+from effmed.learn.fitting.features import Features, check_head, head_of, read_features
 from effmed.learn.fitting.loop import Epoch, fit, predict_logits
 from effmed.learn.fitting.state import TrainingState, start_training
 
-__all__ = ["Epoch", "Features", "TrainingState", "fit", "head_of", "predict_logits", "read_features", "start_training"]
+__all__ = [
+    "Epoch",
+    "Features",
+    "TrainingState",
+    "check_head",
+    "fit",
+    "head_of",
+    "predict_logits",
+    "read_features",
+    "start_training",
+]

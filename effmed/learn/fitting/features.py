@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from effmed.learn.plan import Plan
 
 
+HEAD_TOLERANCE = 1e-3  # of the logits; what float32 leaves of another order of summation is a thousand times smaller
+OTHER_DEPTH = "--set train.depth=1 trains the last stage too, without stored features"
+
+
 @dataclass(frozen=True)
 class Features:
     """What the frozen backbone makes of the images of one split.
@@ -95,5 +99,32 @@ def _pooled(network: torch.nn.Module, batch: torch.Tensor, plan: Plan) -> NDArra
         pooled: torch.Tensor = network.forward_head(network.forward_features(batch), pre_logits=True)  # type: ignore[operator]  # timm's
     if pooled.ndim != 2:
         problem = f"{plan.network} gives {pooled.ndim - 1} axes of features before its head, not one"
-        raise RecipeError(problem, hint="--set train.depth=1 trains the last stage too, without stored features")
+        raise RecipeError(problem, hint=OTHER_DEPTH)
     return pooled.float().cpu().numpy()
+
+
+def check_head(network: torch.nn.Module, plan: Plan) -> None:
+    """Compare, on one image of noise, the last layer on pooled features with the whole network.
+
+    Args:
+        network: The whole network on the CPU, with its weights; left as for evaluation.
+        plan: What was decided.
+
+    Raises:
+        RecipeError: The last layer does not take the features, or the network does more between the two: a head that
+            was fitted on stored features would be wrong in it.
+    """
+    spec = plan.preprocessing
+    noise = torch.rand(1, spec.channels, spec.height, spec.width, generator=torch.Generator().manual_seed(plan.seed))
+    network.eval()
+    try:
+        with torch.inference_mode():
+            whole = network(noise)
+            pooled = network.forward_head(network.forward_features(noise), pre_logits=True)  # type: ignore[operator]  # timm's
+            apart = head_of(network, plan).eval()(pooled)
+    except (IndexError, RuntimeError) as error:
+        problem = f"the last layer of {plan.network} does not take its pooled features: {str(error).splitlines()[0]}"
+        raise RecipeError(problem, hint=OTHER_DEPTH) from error
+    if apart.shape != whole.shape or float((apart - whole).abs().max()) > HEAD_TOLERANCE * float(whole.abs().max()):
+        problem = f"{plan.network} does more between its pooled features and its last layer than can be stored"
+        raise RecipeError(problem, hint=OTHER_DEPTH)

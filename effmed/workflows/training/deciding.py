@@ -10,9 +10,10 @@ from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.learn.choosing import choose_variant
+from effmed.learn.fitting import check_head
 from effmed.learn.machine.device import find_machine
 from effmed.learn.machine.probe import measure_speed
-from effmed.learn.network import check_size_fits, takes_one_size
+from effmed.learn.network import build_network, check_size_fits, takes_one_size
 from effmed.learn.plan import Plan, Reasons, make_plan, plan_precision
 from effmed.learn.scaling import AUTO, find_variant
 from effmed.learn.weights.candidates import find_candidates
@@ -24,6 +25,7 @@ from effmed.workflows.values import Training
 if TYPE_CHECKING:
     from effmed.data.cache import Cache
     from effmed.data.records import Manifest
+    from effmed.learn.weights.find import StartingWeights
 
 
 def plan(training: Training, talk: Talk) -> Plan:
@@ -73,10 +75,13 @@ def choose(training: Training, manifest: Manifest, talk: Talk) -> Training:
     return replace(training, variant=variant.name, chosen_because=reason)
 
 
-def decode(training: Training, manifest: Manifest, talk: Talk) -> tuple[Manifest, Fingerprint, Plan, Cache]:
+def decode(
+    training: Training, manifest: Manifest, start: StartingWeights, talk: Talk
+) -> tuple[Manifest, Fingerprint, Plan, Cache]:
     """Decide, and decode all images; without those that cannot be decoded, decide again."""
     fingerprint, decided = _decide(training, manifest)
     _tell(decided, fingerprint, talk)
+    _check_start(decided, start)
     cache = open_images(manifest, decided, talk)
     if not cache.failures:
         return manifest, fingerprint, decided, cache
@@ -97,6 +102,15 @@ def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     decided = make_plan(recipe, fingerprint, variant, native, machine, training.chosen_because)
     check_size_fits(decided)
     return fingerprint, decided
+
+
+def _check_start(decided: Plan, start: StartingWeights) -> None:
+    """Refuse weights that cannot be started from, before minutes of decoding."""
+    if start.tensors is None:
+        return
+    network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
+    if decided.depth == "head":
+        check_head(network, decided)
 
 
 def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:

@@ -57,7 +57,7 @@ def train(training: Training, talk: Talk) -> Trained:
     check_writable(training.run or Path("runs"), needed_mb=RUN_SPACE_MB)
     training = choose(training, divided, talk)
     start = read_weights(find_variant(training.variant), training.recipe.model.weights, make_listener(talk))
-    decoded, fingerprint, decided, cache = decode(training, divided, talk)
+    decoded, fingerprint, decided, cache = decode(training, divided, start, talk)
     findings = audit_manifest(decoded, cache.signatures)
     check_audit(findings, training.recipe.audit, talk)
     manifest = decoded.with_frame(decoded.frame.assign(**{name: cache.provenance[name] for name in PROVENANCE}))

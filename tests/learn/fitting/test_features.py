@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from effmed.errors import RecipeError
-from effmed.learn.fitting import fit, head_of, predict_logits, read_features, start_training
+from effmed.learn.fitting import check_head, fit, head_of, predict_logits, read_features, start_training
 from effmed.learn.loader import ordered_batches
 from effmed.learn.network import build_network
 from effmed.recipe import AugmentSettings
@@ -79,3 +79,31 @@ def test_a_network_without_one_row_of_features_is_refused():
     network.forward_head = lambda features, pre_logits: features
     with pytest.raises(RecipeError, match="gives 3 axes of features before its head, not one"):
         read_features(network, make.images(4), made)
+
+
+def foreign(name, side):
+    made = plan(network=name, variant=f"timm:{name}", drop_path=0.0)
+    size = made.preprocessing.model_copy(update={"height": side, "width": side})
+    made = made.model_copy(update={"preprocessing": size})
+    torch.manual_seed(0)
+    network = build_network(made)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))  # no norm is the identity, as after training
+    return network, made
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit", "test_byobnet", "mobilenetv2_050"])
+def test_a_last_layer_on_pooled_features_is_the_whole_network(name):
+    check_head(*foreign(name, 160))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("shvit_s1", "does more between its pooled features"), ("dla46_c", "does not take its pooled features")],
+)
+def test_a_head_that_is_more_than_a_layer_on_pooled_features_is_refused(name, says):
+    """SHViT normalises between the two; DLA's last layer is a convolution."""
+    with pytest.raises(RecipeError, match=f"{says}") as caught:
+        check_head(*foreign(name, 224))
+    assert "train.depth=1" in caught.value.hint
