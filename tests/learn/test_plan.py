@@ -256,4 +256,4 @@ def test_freed_memory_is_kept_where_that_can_be_had_and_helps():
     assert not planned(machine=CPU).keep_memory
     assert not planned(machine=replace(GPU, can_keep_memory=True)).keep_memory
     assert not planned(machine=glibc, recipe={"train": {"keep_memory": False}}).keep_memory
-    assert "takes more memory" in planned(machine=glibc).reasons["train.keep_memory"]
+    assert "a quarter more memory" in planned(machine=glibc).reasons["train.keep_memory"]

@@ -98,7 +98,7 @@ def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str
     reasons.sentences["train.device"] = machine.name
     keeps = machine.device == "cpu" and machine.can_keep_memory
     kept = (
-        "freed memory is kept for the next step: faster on a CPU, and takes more memory"
+        "freed memory is kept for the next step: faster on a CPU, and takes about a quarter more memory"
         if keeps
         else "of use on a CPU alone, where the C library is glibc"
     )
