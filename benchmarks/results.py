@@ -56,9 +56,6 @@ NIH = (
     Trial("last-2", "the last 2 stages and the head", ("train.depth=2",)),
     Trial("160px", "all stages, 160 px", ("model.image_size=160",)),
     Trial("300px", "all stages, 300 px", ("model.image_size=300",)),
-    Trial("decay", "learning rate x 0.7 from stage to stage", ("train.layer_decay=0.7",)),
-    Trial("average", "average of the weights, decay 0.99", ("train.ema_decay=0.99",)),
-    Trial("joining", "one more stage every 2 epochs", ("train.unfreeze_epochs=2",)),
 )
 SEVERAL = (
     Trial("labels", "all stages, pretrained", FINDINGS),

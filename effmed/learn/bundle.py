@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import pickle  # for the name of its error: torch reads checkpoints with weights_only=True, which runs no code
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from effmed.learn.fitting import TrainingState
 
 WEIGHTS, SHEET, CARD = "weights.safetensors", "bundle.json", "CARD.md"
-BEST, STATE = "best.safetensors", "state.pt"  # beside WEIGHTS in a checkpoint
 SHORT_HASH = 16
 
 
@@ -111,7 +106,7 @@ class Bundle:
 def weights_digest(network: torch.nn.Module) -> str:
     """Return the SHA-256 over names, shapes and bytes of all tensors: equal weights, equal digest."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(_plain(network.state_dict()).items()):
+    for name, tensor in sorted(plain_tensors(network.state_dict()).items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -120,10 +115,10 @@ def weights_digest(network: torch.nn.Module) -> str:
 def write_weights(network: torch.nn.Module, path: Path) -> None:
     """Write all tensors as safetensors, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_bytes(save(_plain(network.state_dict())))
+        temporary.write_bytes(save(plain_tensors(network.state_dict())))
 
 
-def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def plain_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Bring tensors to the CPU in the usual memory order, which safetensors asks for."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
@@ -217,59 +212,3 @@ def _decision_text(sheet: BundleSheet, plan: Plan) -> str:
         with_point = {point.class_name for point in sheet.operating_points}
         texts += [f"{name} never: it has no operating point" for name in sheet.classes if name not in with_point]
     return "; ".join(texts) or "the class with the largest probability"
-
-
-def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.Tensor]) -> None:
-    """Write what ``--resume`` needs into ``folder/epoch-NNNN`` and remove older ones.
-
-    The folder of an epoch appears whole or not at all, so a checkpoint is never torn.
-    """
-    name = f"epoch-{state.epoch:04d}"
-    with replacing(folder / name) as temporary:
-        temporary.mkdir()
-        (temporary / WEIGHTS).write_bytes(save(_plain(state.network.state_dict())))
-        (temporary / BEST).write_bytes(save(_plain(best)))
-        changing = io.BytesIO()  # written by Python, so that a full disk is an OSError and not the library's own
-        torch.save(state.state_dict(), changing)
-        (temporary / STATE).write_bytes(changing.getvalue())
-    for older in folder.glob("epoch-*"):
-        if older.name < name:
-            shutil.rmtree(older)
-
-
-def write_start(folder: Path, network: torch.nn.Module) -> None:
-    """Write a whole network beside the checkpoints, which hold its head alone where the backbone does not learn."""
-    folder.mkdir(exist_ok=True)
-    write_weights(network, folder / WEIGHTS)
-
-
-def read_start(folder: Path, network: torch.nn.Module) -> None:
-    """Bring a network to what ``write_start`` wrote.
-
-    Raises:
-        BundleError: There is no such file, or it is damaged.
-    """
-    try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        problem = f"{folder / WEIGHTS} is damaged: {error}"
-        raise BundleError(problem, hint="remove the run folder and train again") from error
-
-
-def read_checkpoint(folder: Path, state: TrainingState) -> dict[str, torch.Tensor]:
-    """Bring ``state`` to the newest checkpoint in ``folder`` and return the best weights so far.
-
-    Raises:
-        BundleError: There is no checkpoint, or it is damaged.
-    """
-    found = sorted(folder.glob("epoch-*"))
-    if not found:
-        problem = f"{folder} holds no checkpoint: the training stopped before its first epoch ended"
-        raise BundleError(problem, hint="remove the run folder and train again")
-    try:
-        state.network.load_state_dict(load_file(found[-1] / WEIGHTS))
-        state.load_state_dict(torch.load(found[-1] / STATE, map_location="cpu", weights_only=True))
-        return load_file(found[-1] / BEST)
-    except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
-        problem = f"checkpoint {found[-1]} is damaged: {error}"
-        raise BundleError(problem, hint="remove the run folder and train again") from error

@@ -92,7 +92,7 @@ def plan_tuning(recipe: Recipe, depth: Depth, how: Manner, batch_size: int, reas
 
 
 def _plan_average(recipe: Recipe, reasons: Reasons) -> dict[str, object]:
-    why = "none: the learning rate falls to 0, which averages as well, and the best epoch is kept"
+    why = "none: the learning rate falls to 0, and the best epoch is kept"
     return {"ema_decay": reasons.choose("train.ema_decay", recipe.train.ema_decay, 0.0, why)}
 
 

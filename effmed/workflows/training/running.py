@@ -19,8 +19,8 @@ from effmed.data.fingerprint import Fingerprint
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.errors import BundleError
-from effmed.learn.bundle import read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, read_features, start_training
+from effmed.learn.fitting.checkpoints import read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
@@ -91,7 +91,9 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     state = start_training(_fitted(network, decided), decided)
     if decided.depth == "head":
         read_start(run.last, network)
-    best = read_checkpoint(run.last, state)
+    best, damaged = read_checkpoint(run.last, state)
+    for sentence in damaged:
+        talk.warn(f"{sentence}; the one before it is used")
     _forget_after(run, state.epoch)
     talk.say(f"epoch {state.epoch} of {decided.epochs} was the last whole one; the best was {state.best_epoch}")
     with _resumable(run, talk):

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from effmed.learn.bundle import read_checkpoint, weights_digest, write_checkpoint
+from effmed.learn.bundle import weights_digest
 from effmed.learn.fitting import fit, start_training
+from effmed.learn.fitting.checkpoints import read_checkpoint, write_checkpoint
 from effmed.learn.network import build_network
 from tests.learn import make
 
