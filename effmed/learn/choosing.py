@@ -194,7 +194,8 @@ def _too_much_time(table: StageTable, side: int, facts: _Facts) -> str:
     epochs = _epochs(facts)
     n_train, n_val = epochs * facts.n_train, epochs * facts.n_val
     if facts.recipe.train.depth == "head":  # the backbone runs once over each image, and learns nothing
-        n_train, n_val = 0, facts.n_train + facts.n_val
+        wanted = facts.recipe.train.views
+        n_train, n_val = 0, (1 if wanted == "auto" else wanted) * facts.n_train + facts.n_val
     estimated_s = training_seconds(table, side, n_train=n_train, n_val=n_val, speed=facts.machine.speed)
     if estimated_s <= facts.budget_s:
         return ""

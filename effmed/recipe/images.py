@@ -18,7 +18,7 @@ class DataSettings(Section):
     """Column with the class; auto: label, class, target, diagnosis, y, or one 0/1 column per class."""
     label_columns: tuple[str, ...] = ()
     """One column per class or label (1, 0, -1 uncertain, blank), where they are not found by themselves."""
-    label_separator: str = "auto"
+    label_separator: Annotated[str, Field(min_length=1)] = "auto"
     """What stands between the labels of a cell of the label column; auto: | where a cell holds it."""
     task: Literal["binary", "multiclass", "multilabel"] | Auto = "auto"
     """Whether labels exclude each other; auto: multilabel where a row has several or none, -1 or blanks."""

@@ -65,9 +65,10 @@ class ReportSettings(Section):
     age_bands: Annotated[tuple[Years, ...], Rising] = (18, 40, 65, 80)
     """Where one age band ends and the next begins."""
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
-    """What the label -1 (uncertain) of several labels counts as; the other policies are shown beside it."""
+    """What the label -1 (uncertain) of several labels counts as, the other policies beside it; for a network as in
+    training unless it is set."""
     blank: Literal["ignore", "zeros"] = "ignore"
-    """What a blank among several labels counts as."""
+    """What a blank among several labels counts as; for a network as in training unless it is set."""
     n_worst: Annotated[int, Field(ge=0)] = 10
     """Worst false positives and false negatives that are listed for every class."""
     thumbnails: bool = False

@@ -46,7 +46,8 @@ class TrainSettings(Section):
     uncertain: Literal["ignore", "zeros", "ones"] = "ignore"
     """Of several labels: what an uncertain one (-1) counts as on train and val."""
     blank: Literal["ignore", "zeros"] = "ignore"
-    """Of several labels: whether a blank one counts as absent on train and val."""
+    """Of several labels: whether a blank one counts as absent on train and val. In a column of names an empty cell
+    names no label: all are absent."""
     depth: Literal["head", "all"] | Count | Auto = "auto"
     """What learns: the head alone on stored features, so many of the last stages and the head, or all."""
     views: Count | Auto = "auto"

@@ -257,3 +257,14 @@ def test_freed_memory_is_kept_where_that_can_be_had_and_helps():
     assert not planned(machine=replace(GPU, can_keep_memory=True)).keep_memory
     assert not planned(machine=glibc, recipe={"train": {"keep_memory": False}}).keep_memory
     assert "a quarter more memory" in planned(machine=glibc).reasons["train.keep_memory"]
+
+
+def test_memory_that_cannot_be_kept_is_refused():
+    with pytest.raises(RecipeError, match="cannot be told"):
+        planned(machine=CPU, recipe={"train": {"keep_memory": True}})
+
+
+def test_prediction_sets_of_several_labels_are_refused():
+    with pytest.raises(RecipeError, match="are for classes that exclude each other"):
+        several(decision={"miss_fraction": 0.05})
+    assert planned(recipe={"decision": {"miss_fraction": 0.05}}).decision.miss_fraction == 0.05

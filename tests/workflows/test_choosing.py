@@ -7,7 +7,8 @@ import pytest
 from effmed.evaluate.calibrators import calibrate, fit_calibrator
 from effmed.evaluate.decisions import choose_label_points
 from effmed.evaluate.predictions import Scores, make_predictions
-from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of
+from effmed.recipe import ReportSettings
+from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of, with_policies
 from tests.learn.make import imbalance, plan
 
 LABELS = ("a", "b")
@@ -65,3 +66,12 @@ def test_other_rules_choose_on_the_same_images():
     truth = truth_of(rows(), decided)
     assert again.points == choose_label_points(table.probability, truth, settings, classes=LABELS)[0]
     assert decide_again(table, calibrator, decided, decided.decision)[0].points == chosen.points
+
+
+def test_a_report_follows_the_policy_of_the_training_unless_told_otherwise():
+    trained = several(uncertain="ones", blank="zeros")
+    found = with_policies(ReportSettings(), trained, ())
+    assert (found.uncertain, found.blank) == ("ones", "zeros")
+    found = with_policies(ReportSettings(uncertain="zeros"), trained, {"uncertain"})
+    assert (found.uncertain, found.blank) == ("zeros", "zeros")
+    assert with_policies(ReportSettings(), plan(), ()) == ReportSettings()

@@ -53,7 +53,7 @@ def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch
     """Bring ``state`` to the newest whole checkpoint in ``folder``.
 
     Returns:
-        The best weights so far; and for each newer checkpoint that is damaged a sentence that says so.
+        The best weights so far; and for each newer checkpoint that is damaged, and removed, a sentence that says so.
 
     Raises:
         BundleError: There is no checkpoint, or none is whole.
@@ -65,9 +65,13 @@ def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch
     damaged: list[str] = []
     for checkpoint in found:
         try:
-            return _read(checkpoint, state), damaged
+            best = _read(checkpoint, state)
         except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
             damaged.append(f"checkpoint {checkpoint.name} is damaged: {str(error).splitlines()[0]}")
+        else:
+            for newer in found[: len(damaged)]:
+                shutil.rmtree(newer)  # its epoch is trained again, and its place is needed
+            return best, damaged
     raise BundleError(f"{folder}: {'; '.join(damaged)}", hint=AGAIN)
 
 

@@ -8,6 +8,8 @@ from timm.models._manipulate import group_with_matcher  # timm.models lists only
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # what all of them are, timm's own too
 
+from effmed.errors import RecipeError
+
 if TYPE_CHECKING:
     from effmed.learn.plan import Plan
 
@@ -71,6 +73,18 @@ def parameter_groups(network: nn.Module, plan: Plan) -> list[Group]:
         {"params": parameters, "lr": rate, "weight_decay": plan.weight_decay if decays else 0.0}
         for (rate, decays), parameters in groups.items()
     ]
+
+
+def check_depth(network: nn.Module, plan: Plan) -> None:
+    """Make sure that the network has as many stages as are to learn.
+
+    Raises:
+        RecipeError: It has fewer between its stem and its head.
+    """
+    n_stages = max(stage_numbers(network).values()) - 1
+    if isinstance(plan.depth, int) and plan.depth > n_stages:
+        problem = f"train.depth = {plan.depth}, but {plan.variant} has {n_stages} stages besides stem and head"
+        raise RecipeError(problem, hint="--set train.depth=all")
 
 
 def first_stage(n_stages: int, plan: Plan, epoch: int) -> int:

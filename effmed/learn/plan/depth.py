@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Depth: TypeAlias = Literal["head", "all"] | int
 Manner: TypeAlias = Literal["head", "fine-tuned", "from scratch"]
 BATCH_FOR_STATISTICS = 16  # Wu and He, Group Normalization (ECCV 2018), figure 1: below, the error of batch norm rises
+NEARLY_ALL = 0.999  # of the parameters carried over: what does not learn may not be random
 ONLY_BACKBONE = ("unfreeze_epochs", "layer_decay", "batch_norm")
 
 
@@ -28,8 +29,10 @@ def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: R
     wanted = recipe.train.depth
     automatic: Depth = "all"
     depth = reasons.choose("train.depth", wanted, automatic, "where all stages learn, the AUROC was higher or no lower")
-    if depth != "all" and not fine_tunes(variant, native):
-        problem = f"train.depth = {depth}, but the network starts from random weights, which would stay so"
+    if depth != "all" and not starts_whole(variant, native):
+        share = variant.carried_fraction if native.is_pretrained else 0.0
+        random = f"{1 - share:.0%} of the backbone starts" if share else "the network starts"
+        problem = f"train.depth = {depth}, but {random} from random weights, which would stay so"
         raise RecipeError(problem, hint="--set train.depth=all, or start from weights")
     n_stages = 0 if variant.table is None else len(variant.table.stages)
     if isinstance(depth, int) and 0 < n_stages < depth:
@@ -49,6 +52,48 @@ def _check_meaning(recipe: Recipe, depth: Depth) -> None:
     if idle:
         means = "the head learns alone" if depth == "head" else "the backbone learns too"
         raise RecipeError(f"{' and '.join(idle)}: without meaning where {means}", hint="leave that out")
+    if depth == "head" and recipe.train.views in ("auto", 1):
+        _check_unchanged(recipe, usual)
+
+
+def _check_unchanged(recipe: Recipe, usual: Recipe) -> None:
+    """Refuse changes of images where the head learns from the images as they are."""
+    idle = [f"augment.{key}" for key, value in recipe.augment if value != getattr(usual.augment, key)]
+    idle += ["imbalance.minority_augment"] if recipe.imbalance.minority_augment > 1 else []
+    if idle:
+        problem = f"{' and '.join(idle)}: without effect where the head learns from the images as they are"
+        raise RecipeError(problem, hint="leave that out, or --set train.views=8")
+
+
+def check_joining(recipe: Recipe, variant: Variant, depth: Depth, how: Manner, epochs: int) -> None:
+    """Refuse stages that would never join, and weights or statistics that would stay random.
+
+    Args:
+        recipe: What is wanted.
+        variant: What will be built.
+        depth: What learns in the end.
+        how: Whether it starts from weights.
+        epochs: Of the training.
+
+    Raises:
+        RecipeError: ``train.unfreeze_epochs`` or ``train.batch_norm`` do not fit these.
+    """
+    if how == "from scratch" and (recipe.train.unfreeze_epochs or recipe.train.batch_norm == "frozen"):
+        named = "train.unfreeze_epochs" if recipe.train.unfreeze_epochs else "train.batch_norm = frozen"
+        raise RecipeError(f"{named} is for a network that starts from weights, not from scratch", hint="leave that out")
+    n_stages = 1 if variant.table is None else len(variant.table.stages) + 1  # the stem joins last
+    n_joining = n_stages if isinstance(depth, str) else depth
+    if recipe.train.unfreeze_epochs * n_joining >= epochs:
+        problem = (
+            f"train.unfreeze_epochs = {recipe.train.unfreeze_epochs}: {n_joining} stages join one after another, "
+            f"and {epochs} epochs are too few for it"
+        )
+        raise RecipeError(problem, hint=f"--set train.epochs={recipe.train.unfreeze_epochs * n_joining + 1} or more")
+
+
+def starts_whole(variant: Variant, native: NativeInput) -> bool:
+    """Whether all of the backbone starts from weights."""
+    return native.is_pretrained and variant.carried_fraction >= NEARLY_ALL
 
 
 def fine_tunes(variant: Variant, native: NativeInput) -> bool:
@@ -63,8 +108,10 @@ def manner(depth: Depth, variant: Variant, native: NativeInput) -> Manner:
     return "fine-tuned" if fine_tunes(variant, native) else "from scratch"
 
 
-def plan_tuning(recipe: Recipe, depth: Depth, how: Manner, batch_size: int, reasons: Reasons) -> dict[str, object]:
-    """Return how the stages that learn do so."""
+def plan_tuning(
+    recipe: Recipe, depth: Depth, how: Manner, *, is_whole: bool, batch_size: int, reasons: Reasons
+) -> dict[str, object]:
+    """Return how the stages that learn do so; ``is_whole`` where all of the backbone starts from weights."""
     train = recipe.train
     if depth == "head":
         reasons.sentences["train.batch_norm"] = "the backbone stays as it is, its statistics too"
@@ -75,7 +122,7 @@ def plan_tuning(recipe: Recipe, depth: Depth, how: Manner, batch_size: int, reas
         else "all stages that learn do so from the first epoch"
     )
     fine_tune = how == "fine-tuned"
-    is_small = fine_tune and batch_size < BATCH_FOR_STATISTICS
+    is_small = is_whole and batch_size < BATCH_FOR_STATISTICS
     why = (
         f"batches of {batch_size} are too small for statistics of their own: those of the weights stay"
         if is_small

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from effmed.errors import RecipeError
 from effmed.learn.plan.resolution import size_text
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ def plan_precision(recipe: Recipe, machine: Machine, reasons: Reasons) -> Precis
 def plan_machine(recipe: Recipe, machine: Machine, reasons: Reasons) -> dict[str, object]:
     """Return the device, and the precision and threads that suit it."""
     reasons.sentences["train.device"] = machine.name
+    if recipe.train.keep_memory is True and not machine.can_keep_memory:
+        problem = "train.keep_memory = true, but the C library of this machine cannot be told"
+        raise RecipeError(problem, hint="leave train.keep_memory at auto")
     keeps = machine.device == "cpu" and machine.can_keep_memory
     kept = (
         "freed memory is kept for the next step: faster on a CPU, and takes about a quarter more memory"

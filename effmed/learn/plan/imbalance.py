@@ -42,15 +42,14 @@ def plan_imbalance(
         RecipeError: The method is for the other kind of labels, or a key is of another method.
     """
     settings = recipe.imbalance
-    events = [min(each) for each in counts.values()] if not exclusive else [each[0] for each in counts.values()]
     groups = [tuple(each[0] for each in counts.values())] if exclusive else [tuple(each) for each in counts.values()]
     spread = ", ".join(
         f"{name} {each[0]}" if exclusive else f"{name} {each[1]} of {sum(each)}" for name, each in counts.items()
     )
-    rarest = min(min(group) / sum(group) for group in groups)
-    is_rare = rarest < RARE_FRACTION and min(events) < RARE_EVENTS
+    rare = [group for group in groups if min(group) / sum(group) < RARE_FRACTION and min(group) < RARE_EVENTS]
+    is_rare = bool(rare)
     why = (
-        f"the rarest has {rarest:.2%} of the images, {min(events)} of them"
+        f"the rarest has {min(rare[0]) / sum(rare[0]):.2%} of the images, {min(rare[0])} of them"
         if is_rare
         else "weighting distorts probabilities and rarely helps the AUROC"
     )

@@ -18,6 +18,7 @@ POLICIES = {
     "uncertain": {"ignore": "left out of the loss", "zeros": "count as absent", "ones": "count as present"},
     "blank": {"ignore": "left out of the loss", "zeros": "count as absent"},
 }
+ONLY_CLASSES = ("miss_fraction", "sets_by_class", "max_error_fraction")
 ONLY_SEVERAL = (("train", "uncertain"), ("train", "blank"), ("data", "min_positive"))
 
 
@@ -25,13 +26,19 @@ def plan_task(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> Tas
     """Return what the outputs mean, from the labels and the recipe.
 
     Raises:
-        RecipeError: A setting of several labels is given for classes that exclude each other.
+        RecipeError: A setting of several labels is given for classes that exclude each other, or the other way round.
     """
     usual = type(recipe)()
     idle = [f"{part}.{key}" for part, key in ONLY_SEVERAL if _value(recipe, part, key) != _value(usual, part, key)]
     if idle and not fingerprint.label_counts:
         problem = f"{' and '.join(idle)}: without meaning where classes exclude each other"
         raise RecipeError(problem, hint="leave that out, or --set data.task=multilabel")
+    idle = [
+        f"decision.{key}" for key in ONLY_CLASSES if _value(recipe, "decision", key) != _value(usual, "decision", key)
+    ]
+    if idle and fingerprint.label_counts:
+        problem = f"{' and '.join(idle)}: prediction sets and referral are for classes that exclude each other"
+        raise RecipeError(problem, hint="leave that out, or --set data.task=multiclass")
     n = len(fingerprint.train_images_per_class)
     reasons.sentences["task"] = fingerprint.task_reason or f"{n} classes that exclude each other"
     if fingerprint.label_counts:

@@ -15,13 +15,15 @@ from effmed.learn.imbalance import undoing
 from effmed.learn.plan import SET_BY_RECIPE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pandas as pd
 
     from effmed.evaluate.calibrators import Calibrator
     from effmed.evaluate.intervals import Integers
     from effmed.evaluate.predictions import Predictions, Scores
     from effmed.learn.plan import Plan
-    from effmed.recipe import DecisionSettings
+    from effmed.recipe import DecisionSettings, ReportSettings
 
 
 def truth_of(rows: pd.DataFrame, plan: Plan) -> Integers:
@@ -68,6 +70,20 @@ def decide_on_val(val: Scores, plan: Plan) -> tuple[Calibrator, Decisions, tuple
     probability = probabilities(calibrate(calibrator, raw))
     patients = patients_of(val.rows)
     return calibrator, choose_decisions(probability, truth, patients, plan.decision, classes=plan.classes), ()
+
+
+def with_policies(wanted: ReportSettings, plan: Plan, asked: Collection[str]) -> ReportSettings:
+    """Return report settings under which uncertain and blank labels count as in training.
+
+    Args:
+        wanted: As the recipe has them.
+        plan: Of the network.
+        asked: Names of settings that the recipe sets itself, which stay.
+    """
+    if plan.task != "multilabel":
+        return wanted
+    policies = {"uncertain": plan.uncertain, "blank": plan.blank}
+    return wanted.model_copy(update={name: each for name, each in policies.items() if name not in asked})
 
 
 def decide_again(

@@ -29,7 +29,7 @@ from effmed.workflows.scoring.bundles import (
     tell_of_ids,
     with_frames,
 )
-from effmed.workflows.scoring.choosing import decide_again
+from effmed.workflows.scoring.choosing import decide_again, with_policies
 from effmed.workflows.talk import Talk, progress_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
         check_as_made(plan, recipe.data)
         wanted = recipe.report.subgroups
         table = read_predictions(chosen.predictions("test"), recipe.columns, () if wanted == "auto" else wanted)
-        return make_report(table, _with_decisions(run_context(chosen), plan, recipe.decision), recipe.report)
+        return make_report(
+            table,
+            _with_decisions(run_context(chosen), plan, recipe.decision),
+            with_policies(recipe.report, plan, recipe.report.model_fields_set),
+        )
     folder = bundle_folder(run, talk)
     bundle, settings = with_frames(read_bundle(folder), recipe.data)
     tell_of_ids(settings, talk)
@@ -75,7 +79,8 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
     }
     val = None if origin is None else read_val(origin)
     context = replace(context, facts=facts, val=val, cautions=first)
-    return make_report(table, _with_decisions(context, bundle.plan, recipe.decision), recipe.report)
+    asked = with_policies(recipe.report, bundle.plan, recipe.report.model_fields_set)
+    return make_report(table, _with_decisions(context, bundle.plan, recipe.decision), asked)
 
 
 def _first(recalibrations: tuple[Recalibration, ...], site: str, n_known: int | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from effmed.data.scan import check_unreadable, scan
 from effmed.data.split import assign_splits, check_classes, shared_patients
 from effmed.learn.choosing import choose_variant
 from effmed.learn.fitting import check_head
+from effmed.learn.fitting.depth import check_depth
 from effmed.learn.machine.device import find_machine
 from effmed.learn.machine.probe import measure_speed
 from effmed.learn.network import build_network, check_size_fits, takes_one_size
@@ -111,6 +112,7 @@ def _check_start(decided: Plan, start: StartingWeights) -> None:
     network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
     if decided.depth == "head":
         check_head(network, decided)
+    check_depth(network, decided)
 
 
 def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.errors import BundleError
 from effmed.learn.fitting import Epoch, TrainingState, fit, head_of, read_features, start_training
-from effmed.learn.fitting.checkpoints import read_checkpoint, read_start, write_checkpoint, write_start
+from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from effmed.data.audit import Finding
     from effmed.learn.loader import Examples
 
-RUN_SPACE_MB = 200  # weights, best weights, optimiser state and bundle of the larger variants
+RUN_SPACE_MB = 20  # predictions, report and plots; checkpoints come on top
+COPIES = 4  # of the weights in a checkpoint: these, the best, two moments of AdamW; one more where they are averaged
 Weights: TypeAlias = dict[str, torch.Tensor]
 Module: TypeAlias = torch.nn.Module
 
@@ -69,6 +71,7 @@ def train(training: Training, talk: Talk) -> Trained:
         _write_start(job, training, findings)
         torch.manual_seed(decided.seed)
         network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
+        check_writable(run.folder, needed_mb=_space_mb(network, decided))
         state = start_training(_fitted(network, decided), decided)
         if decided.depth == "head":
             write_start(run.last, network)
@@ -144,6 +147,13 @@ def _forget_after(run: Run, epoch: int) -> None:
     """Take the lines of epochs that the checkpoint does not hold out of the history; they are run again."""
     lines = run.history.read_text(encoding="utf-8").splitlines()
     write_text(run.history, "".join(f"{line}\n" for line in lines if json.loads(line)["number"] <= epoch))
+
+
+def _space_mb(network: Module, decided: Plan) -> int:
+    """Return the MB that the checkpoints of a run take while one more is written, and its bundle."""
+    n_bytes: int = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    copies = (KEPT + 1) * (COPIES + int(decided.ema_decay > 0)) + 1
+    return RUN_SPACE_MB + math.ceil(copies * n_bytes / 1e6)
 
 
 def _fitted(network: Module, decided: Plan) -> Module:

@@ -216,7 +216,7 @@ def test_several_classes_have_no_threshold_unless_one_was_given(three):
 def test_weighted_classes_are_named_with_what_was_undone(report):
     weighted = make.calibrator(prior_shift=(1.25,))
     assert "(1.250) was subtracted" in text(changed(report, calibrator=weighted), "imbalance")
-    assert "no class more than another" in text(report, "imbalance")
+    assert "neither weighted nor drawn" in text(report, "imbalance")
 
 
 def test_a_calibrator_fitted_to_the_evaluated_images_is_not_called_honest(report):

@@ -55,8 +55,12 @@ def test_of_a_damaged_one_the_one_before_is_used_and_said(trained, name, harm):
     assert (state.epoch, weights_digest(state.network)) == (3, digests[2])
     assert len(damaged) == 1
     assert damaged[0].startswith("checkpoint epoch-0004 is damaged: ")
-    list(fit(state, make.images(16), make.images(8, seed=1), plan))
+    for _ in fit(state, make.images(16), make.images(8, seed=1), plan):
+        write_checkpoint(folder, state, state.network.state_dict())
     assert weights_digest(state.network) == digests[3]
+    again = started(plan)
+    assert read_checkpoint(folder, again)[1] == []
+    assert again.epoch == 4
 
 
 def test_where_none_is_whole_nothing_is_resumed(trained):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from effmed.learn.fitting.depth import first_stage, parameter_groups, set_mode, stage_numbers
+from effmed.errors import RecipeError
+from effmed.learn.fitting.depth import check_depth, first_stage, parameter_groups, set_mode, stage_numbers
 from effmed.learn.network import build_network, create_network
 from tests.learn import make
 
@@ -134,3 +135,11 @@ def test_frozen_statistics_stay_while_weights_learn():
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
     assert len(learning(network)) == len(list(network.parameters()))
     assert network.training
+
+
+def test_more_stages_than_a_network_of_timm_has_are_refused():
+    network = build_network(plan())
+    n_stages = len(network.blocks)
+    check_depth(network, plan(depth=n_stages))
+    with pytest.raises(RecipeError, match=f"has {n_stages} stages besides stem and head"):
+        check_depth(network, plan(depth=n_stages + 1))

@@ -55,7 +55,7 @@ def test_more_stages_than_there_are_are_refused():
 @pytest.mark.parametrize(
     ("settings", "model"),
     [
-        ({"unfreeze_epochs": 1}, {}),
+        ({"unfreeze_epochs": 1, "epochs": 20}, {}),
         ({"layer_decay": 0.9}, {}),
         ({"batch_norm": "train"}, {}),
         ({}, {"drop_path": 0.1}),
@@ -82,6 +82,37 @@ def test_small_batches_keep_the_statistics_of_the_weights(batch_size, expected):
 
 
 def test_stages_that_join_are_planned_with_their_reason():
-    plan = with_depth("all", unfreeze_epochs=2, layer_decay=0.8, ema_decay=0.99)
+    plan = with_depth("all", unfreeze_epochs=2, layer_decay=0.8, ema_decay=0.99, epochs=20)
     assert (plan.unfreeze_epochs, plan.layer_decay, plan.ema_decay) == (2, 0.8, 0.99)
     assert plan.reasons["train.unfreeze_epochs"] == "one more stage learns every 2 epochs, from the head on"
+
+
+@pytest.mark.parametrize("phi", ["phi:0.75", "phi:2.125"])
+def test_a_backbone_that_is_carried_over_in_part_learns_as_a_whole(phi):
+    recipe = {"train": {"depth": "head"}}
+    with pytest.raises(RecipeError, match="of the backbone starts from random weights"):
+        planned(phi, recipe=recipe)
+    assert planned(phi, recipe={"train": {"batch_size": 8}}).batch_norm == "train"
+
+
+@pytest.mark.parametrize("changes", [{"augment": {"horizontal_flip": True}}, {"imbalance": {"minority_augment": 2.0}}])
+def test_changes_of_images_are_refused_where_the_head_sees_none(changes):
+    with pytest.raises(RecipeError, match="without effect where the head learns from the images as they are"):
+        planned(recipe={"train": {"depth": "head"}, **changes})
+    assert planned(recipe={"train": {"depth": "head", "views": 8}, **changes}).views == 8
+    assert planned(recipe=changes).depth == "all"
+
+
+def test_stages_that_would_never_join_are_refused():
+    """lite0: seven stages and the stem join one after another."""
+    assert with_depth("all", unfreeze_epochs=1, epochs=9).unfreeze_epochs == 1
+    with pytest.raises(RecipeError, match="8 stages join one after another, and 8 epochs are too few") as caught:
+        with_depth("all", unfreeze_epochs=1, epochs=8)
+    assert "train.epochs=9" in caught.value.hint
+    assert with_depth(2, unfreeze_epochs=2, epochs=5).depth == 2
+
+
+@pytest.mark.parametrize("settings", [{"unfreeze_epochs": 1}, {"batch_norm": "frozen"}])
+def test_from_scratch_nothing_stays_as_it_is(settings):
+    with pytest.raises(RecipeError, match="is for a network that starts from weights"):
+        with_depth("all", native=NONE, epochs=20, **settings)

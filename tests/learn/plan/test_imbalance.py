@@ -94,3 +94,12 @@ def test_likewise_of_several_labels(settings, word):
     with pytest.raises(RecipeError) as caught:
         several(imbalance=settings)
     assert word in caught.value.problem
+
+
+def test_a_rare_label_with_many_images_and_a_common_one_with_few_are_left_alone():
+    counts = {"a": {"present": 50, "absent": 150}, "b": {"present": 500, "absent": 99_500}}
+    full = {name: {**each, "uncertain": 0, "blank": 0} for name, each in counts.items()}
+    assert several(dict.fromkeys(("train", "val", "test"), full)).imbalance.method == "none"
+    full["b"]["present"] = 50
+    plan = several(dict.fromkeys(("train", "val", "test"), full))
+    assert "the rarest has 0.05% of the images, 50 of them" in plan.reasons["imbalance.method"]
