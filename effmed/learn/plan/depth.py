@@ -28,7 +28,8 @@ def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: R
     """
     wanted = recipe.train.depth
     automatic: Depth = "all"
-    depth = reasons.choose("train.depth", wanted, automatic, "where all stages learn, the AUROC was higher or no lower")
+    why = "none of the other depths was better beyond chance where they were tried"
+    depth = reasons.choose("train.depth", wanted, automatic, why)
     if depth != "all" and not starts_whole(variant, native):
         share = variant.carried_fraction if native.is_pretrained else 0.0
         random = f"{1 - share:.0%} of the backbone starts" if share else "the network starts"
