@@ -361,7 +361,7 @@ def test_adjusted_p_values_keep_their_order_and_lie_between_p_and_1(p_values: li
     assert ((adjusted >= values) & (adjusted <= 1)).all()
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", sorted(MEASURES))
 def test_p_values_are_adjusted_over_all_columns_and_two_groups_count_once(name: str) -> None:
     estimates = subgroup_estimates(judged(), {"site": thirds(), "sex": halves()})
     shown = [each.difference for each in estimates if each.name == name]
