@@ -34,3 +34,11 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_as_it_comes():
+    """Trainings in this process leave its allocator alone: other tests measure what is allocated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("effmed.workflows.training.running.keep_memory", lambda: True)
+        yield
