@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Depth: TypeAlias = Literal["head", "all"] | int
 Manner: TypeAlias = Literal["head", "fine-tuned", "from scratch"]
-BATCH_FOR_STATISTICS = 16  # Wu and He, Group Normalization (ECCV 2018), figure 1: below, the error of batch norm rises
 NEARLY_ALL = 0.999  # of the parameters carried over: what does not learn may not be random
 ONLY_BACKBONE = ("unfreeze_epochs", "layer_decay", "batch_norm")
 
@@ -30,7 +29,7 @@ def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: R
     automatic: Depth = "all"
     why = "none of the other depths was better beyond chance where they were tried"
     depth = reasons.choose("train.depth", wanted, automatic, why)
-    if depth != "all" and not starts_whole(variant, native):
+    if depth != "all" and not _starts_whole(variant, native):
         share = variant.carried_fraction if native.is_pretrained else 0.0
         random = f"{1 - share:.0%} of the backbone starts" if share else "the network starts"
         problem = f"train.depth = {depth}, but {random} from random weights, which would stay so"
@@ -92,7 +91,7 @@ def check_joining(recipe: Recipe, variant: Variant, depth: Depth, how: Manner, e
         raise RecipeError(problem, hint=f"--set train.epochs={recipe.train.unfreeze_epochs * n_joining + 1} or more")
 
 
-def starts_whole(variant: Variant, native: NativeInput) -> bool:
+def _starts_whole(variant: Variant, native: NativeInput) -> bool:
     """Whether all of the backbone starts from weights."""
     return native.is_pretrained and variant.carried_fraction >= NEARLY_ALL
 
@@ -109,10 +108,8 @@ def manner(depth: Depth, variant: Variant, native: NativeInput) -> Manner:
     return "fine-tuned" if fine_tunes(variant, native) else "from scratch"
 
 
-def plan_tuning(
-    recipe: Recipe, depth: Depth, how: Manner, *, is_whole: bool, batch_size: int, reasons: Reasons
-) -> dict[str, object]:
-    """Return how the stages that learn do so; ``is_whole`` where all of the backbone starts from weights."""
+def plan_tuning(recipe: Recipe, depth: Depth, reasons: Reasons) -> dict[str, object]:
+    """Return how the stages that learn do so."""
     train = recipe.train
     if depth == "head":
         reasons.sentences["train.batch_norm"] = "the backbone stays as it is, its statistics too"
@@ -122,19 +119,11 @@ def plan_tuning(
         if train.unfreeze_epochs
         else "all stages that learn do so from the first epoch"
     )
-    fine_tune = how == "fine-tuned"
-    is_small = is_whole and batch_size < BATCH_FOR_STATISTICS
-    why = (
-        f"batches of {batch_size} are too small for statistics of their own: those of the weights stay"
-        if is_small
-        else f"batches of {batch_size} have statistics of their own"
-        if fine_tune
-        else "from scratch there are no statistics to keep"
-    )
+    why = "the images' own: on small sets in batches of 8, those of the weights kept the network from learning"
     return {
         "unfreeze_epochs": train.unfreeze_epochs,
         "layer_decay": reasons.choose("train.layer_decay", train.layer_decay, 1.0, "all stages learn at the same rate"),
-        "batch_norm": reasons.choose("train.batch_norm", train.batch_norm, "frozen" if is_small else "train", why),
+        "batch_norm": reasons.choose("train.batch_norm", train.batch_norm, "train", why),
         **_plan_average(recipe, reasons),
     }
 

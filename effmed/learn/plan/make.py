@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effmed.data.records import SPLITS
-from effmed.learn.plan.depth import check_joining, manner, plan_depth, plan_tuning, plan_views, starts_whole
+from effmed.learn.plan.depth import check_joining, manner, plan_depth, plan_tuning, plan_views
 from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
 from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
 from effmed.learn.plan.labels import plan_loss, plan_task
@@ -49,7 +49,7 @@ def make_plan(
     batch_size = plan_batch(recipe, n_train, size, machine, reasons)
     depth = plan_depth(recipe, variant, native, reasons)
     epochs = plan_epochs(recipe, depth, n_train, reasons)
-    how, is_whole = manner(depth, variant, native), starts_whole(variant, native)
+    how = manner(depth, variant, native)
     check_joining(recipe, variant, depth, how, epochs)
     reasons.sentences["weights"] = _weights_reason(native, variant, Head(task, classes))
     return Plan(
@@ -66,7 +66,7 @@ def make_plan(
         **{f"n_{split}": fingerprint.images_per_split[split] for split in SPLITS},
         depth=depth,
         views=plan_views(recipe, depth, reasons),
-        **plan_tuning(recipe, depth, how, is_whole=is_whole, batch_size=batch_size, reasons=reasons),
+        **plan_tuning(recipe, depth, reasons),
         **plan_optimisation(recipe, variant, how, epochs, reasons),
         **plan_loss(recipe, fingerprint, reasons),
         **plan_machine(recipe, machine, reasons),
