@@ -120,3 +120,9 @@ def test_nearest_lists_everything_when_nothing_is_near():
 def test_limits_that_do_not_rise_are_refused(setting):
     with pytest.raises(RecipeError, match=r"is not allowed: the numbers should rise"):
         read_recipe(None, [setting])
+
+
+def test_a_section_names_what_is_not_at_its_default():
+    recipe = make_recipe({"train": {"seed": 7, "epochs": "auto", "ema_decay": 0.9}})
+    assert recipe.train.changed == ["ema_decay", "seed"]
+    assert recipe.data.changed == []

@@ -93,3 +93,9 @@ class Section(BaseModel):
     """A closed, frozen part of a recipe: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the keys that are not at their default, in the section's order."""
+        usual = type(self)()
+        return [name for name, value in self if value != getattr(usual, name)]

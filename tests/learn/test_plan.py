@@ -228,7 +228,7 @@ def test_noisy_or_is_for_several_labels_too():
 
 @pytest.mark.parametrize("recipe", [{"train": {"blank": "zeros"}}, {"data": {"min_positive": 3}}])
 def test_settings_of_several_labels_are_refused_where_classes_exclude_each_other(recipe):
-    with pytest.raises(RecipeError, match="without meaning where classes exclude each other"):
+    with pytest.raises(RecipeError, match="without meaning where labels exclude each other"):
         planned(recipe=recipe)
     assert several(**recipe).task == "multilabel"
 
@@ -265,6 +265,6 @@ def test_memory_that_cannot_be_kept_is_refused():
 
 
 def test_prediction_sets_of_several_labels_are_refused():
-    with pytest.raises(RecipeError, match="are for classes that exclude each other"):
+    with pytest.raises(RecipeError, match="without meaning where labels do not exclude each other"):
         several(decision={"miss_fraction": 0.05})
     assert planned(recipe={"decision": {"miss_fraction": 0.05}}).decision.miss_fraction == 0.05

@@ -44,21 +44,20 @@ def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: R
 
 def _check_meaning(recipe: Recipe, depth: Depth) -> None:
     """Refuse settings that would change nothing."""
-    usual = type(recipe)()
-    idle = [f"train.{key}" for key in ONLY_BACKBONE if getattr(recipe.train, key) != getattr(usual.train, key)]
-    idle += ["model.drop_path"] if recipe.model.drop_path != "auto" else []
+    idle = [f"train.{key}" for key in recipe.train.changed if key in ONLY_BACKBONE]
+    idle += ["model.drop_path"] if "drop_path" in recipe.model.changed else []
     if depth != "head":
-        idle = ["train.views"] if recipe.train.views != "auto" else []
+        idle = ["train.views"] if "views" in recipe.train.changed else []
     if idle:
         means = "the head learns alone" if depth == "head" else "the backbone learns too"
         raise RecipeError(f"{' and '.join(idle)}: without meaning where {means}", hint="leave that out")
     if depth == "head" and recipe.train.views in ("auto", 1):
-        _check_unchanged(recipe, usual)
+        _check_unchanged(recipe)
 
 
-def _check_unchanged(recipe: Recipe, usual: Recipe) -> None:
+def _check_unchanged(recipe: Recipe) -> None:
     """Refuse changes of images where the head learns from the images as they are."""
-    idle = [f"augment.{key}" for key, value in recipe.augment if value != getattr(usual.augment, key)]
+    idle = [f"augment.{key}" for key in recipe.augment.changed]
     idle += ["imbalance.minority_augment"] if recipe.imbalance.minority_augment > 1 else []
     if idle:
         problem = f"{' and '.join(idle)}: without effect where the head learns from the images as they are"

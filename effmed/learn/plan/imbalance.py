@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from effmed.learn.plan.reasons import Reasons
     from effmed.recipe import ImbalanceSettings, Recipe
 
-# Where probabilities matter, van den Goorbergh et al. (JAMIA 2022) and Carriero et al. (Stat Med 2025) found no method
-# better than none in 1:100 and milder, if its shift was undone. Fewer events than this and rarer: nobody has looked.
+# van den Goorbergh et al. (JAMIA 2022) and Carriero et al. (Stat Med 2025): doing nothing was as good as every
+# correction or better, and corrections distort probabilities. Where a class is rarer than this and has fewer images,
+# logits are adjusted all the same, for the gradient's sake: both limits are ours, and nobody measured them.
 RARE_FRACTION, RARE_EVENTS = 0.01, 100
 OWN_KEYS = {
     "effective-number": ("effective_beta",),
@@ -24,7 +25,6 @@ OWN_KEYS = {
     "sampler": ("sampler_balance",),
     "asymmetric": ("asymmetric_present", "asymmetric_absent"),
 }
-Pair = tuple[float, float]
 
 
 def plan_imbalance(
@@ -64,13 +64,8 @@ def _check_keys(settings: ImbalanceSettings, method: str, *, exclusive: bool) ->
     if (method == "asymmetric" and exclusive) or (method == "sampler" and not exclusive):
         kind = "labels that do not exclude each other" if exclusive else "classes that exclude each other"
         raise RecipeError(f"imbalance.method = {method} is for {kind}", hint="--set imbalance.method=weights, or none")
-    usual = type(settings)()
-    idle = [
-        f"imbalance.{key}"
-        for owner, keys in OWN_KEYS.items()
-        for key in keys
-        if owner != method and getattr(settings, key) != getattr(usual, key)
-    ]
+    of_others = {key for owner, keys in OWN_KEYS.items() if owner != method for key in keys}
+    idle = [f"imbalance.{key}" for key in settings.changed if key in of_others]
     if settings.minority_augment > 1 and not exclusive:
         idle.append("imbalance.minority_augment")
     if idle:

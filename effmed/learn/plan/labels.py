@@ -18,8 +18,8 @@ POLICIES = {
     "uncertain": {"ignore": "left out of the loss", "zeros": "count as absent", "ones": "count as present"},
     "blank": {"ignore": "left out of the loss", "zeros": "count as absent"},
 }
-ONLY_CLASSES = ("miss_fraction", "sets_by_class", "max_error_fraction")
-ONLY_SEVERAL = (("train", "uncertain"), ("train", "blank"), ("data", "min_positive"))
+ONLY_CLASSES = {"decision": ("miss_fraction", "sets_by_class", "max_error_fraction")}
+ONLY_SEVERAL = {"train": ("uncertain", "blank"), "data": ("min_positive",)}
 
 
 def plan_task(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> Task:
@@ -28,26 +28,19 @@ def plan_task(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> Tas
     Raises:
         RecipeError: A setting of several labels is given for classes that exclude each other, or the other way round.
     """
-    usual = type(recipe)()
-    idle = [f"{part}.{key}" for part, key in ONLY_SEVERAL if _value(recipe, part, key) != _value(usual, part, key)]
-    if idle and not fingerprint.label_counts:
-        problem = f"{' and '.join(idle)}: without meaning where classes exclude each other"
-        raise RecipeError(problem, hint="leave that out, or --set data.task=multilabel")
-    idle = [
-        f"decision.{key}" for key in ONLY_CLASSES if _value(recipe, "decision", key) != _value(usual, "decision", key)
-    ]
-    if idle and fingerprint.label_counts:
-        problem = f"{' and '.join(idle)}: prediction sets and referral are for classes that exclude each other"
-        raise RecipeError(problem, hint="leave that out, or --set data.task=multiclass")
+    several = bool(fingerprint.label_counts)
+    given = {"train": recipe.train, "data": recipe.data, "decision": recipe.decision}
+    foreign = ONLY_CLASSES if several else ONLY_SEVERAL
+    idle = [f"{part}.{key}" for part, keys in foreign.items() for key in given[part].changed if key in keys]
+    if idle:
+        kind, task = ("do not exclude", "multiclass") if several else ("exclude", "multilabel")
+        problem = f"{' and '.join(idle)}: without meaning where labels {kind} each other"
+        raise RecipeError(problem, hint=f"leave that out, or --set data.task={task}")
     n = len(fingerprint.train_images_per_class)
     reasons.sentences["task"] = fingerprint.task_reason or f"{n} classes that exclude each other"
-    if fingerprint.label_counts:
+    if several:
         return "multilabel"
     return "binary" if n == 2 else "multiclass"
-
-
-def _value(recipe: Recipe, section: str, key: str) -> object:
-    return getattr(getattr(recipe, section), key)
 
 
 def plan_loss(recipe: Recipe, fingerprint: Fingerprint, reasons: Reasons) -> dict[str, object]:

@@ -15,7 +15,7 @@ from effmed.evaluate.report import make_report
 from effmed.learn.bundle import BundleSheet, make_card, weights_digest, write_bundle
 from effmed.learn.fitting import predict_logits
 from effmed.learn.loader import ordered_batches
-from effmed.recipe import ReportSettings, make_recipe
+from effmed.recipe import make_recipe
 from effmed.run import write_json
 from effmed.workflows.judging.tables import headline
 from effmed.workflows.scoring import make_context, make_thumbnails, with_record
@@ -40,8 +40,7 @@ def finish(job: Job, network: Module, best_epoch: int, talk: Talk) -> Trained:
     test = _predictions(sheet, scores["test"])
     context = with_record(make_context(sheet, decided, run=run.folder.name, split="test"), run)
     wanted = make_recipe(yaml.safe_load(run.recipe.read_text())).report
-    asked = [name for name, value in wanted if value != getattr(ReportSettings(), name)]
-    report = make_report(test, context, with_policies(wanted, decided, asked))
+    report = make_report(test, context, with_policies(wanted, decided, wanted.changed))
     write_bundle(run.bundle, sheet, network, make_card(sheet, decided, headline(report)))
     root, shown = job.manifest.root, decided.preprocessing
     write_report(report, run.folder, make_thumbnails(report, root, shown, talk) if wanted.thumbnails else None)
