@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ UINT16_MAX = 65535
 UINT8_MAX = 255
 
 
+@cache  # one for all batches: what it draws, it draws from the seed of each image
 def make_augmentation(settings: AugmentSettings) -> A.Compose:
     """Build the random changes of a training image: one affine map, mirrors, brightness and contrast.
 
