@@ -76,15 +76,23 @@ def parameter_groups(network: nn.Module, plan: Plan) -> list[Group]:
 
 
 def check_depth(network: nn.Module, plan: Plan) -> None:
-    """Make sure that the network has as many stages as are to learn.
+    """Make sure that the network has as many stages as are to learn, and that the last of them joins in time.
+
+    The plan knows the stages of the family alone.
 
     Raises:
-        RecipeError: It has fewer between its stem and its head.
+        RecipeError: It has fewer between its stem and its head, or too many for the epochs.
     """
     n_stages = max(stage_numbers(network).values()) - 1
     if isinstance(plan.depth, int) and plan.depth > n_stages:
         problem = f"train.depth = {plan.depth}, but {plan.variant} has {n_stages} stages besides stem and head"
         raise RecipeError(problem, hint="--set train.depth=all")
+    n_joining = plan.depth if isinstance(plan.depth, int) else n_stages + 1
+    if plan.unfreeze_epochs * n_joining >= plan.epochs:
+        problem = (
+            f"train.unfreeze_epochs = {plan.unfreeze_epochs}: {plan.epochs} epochs are too few for {n_joining} stages"
+        )
+        raise RecipeError(problem, hint=f"--set train.epochs={plan.unfreeze_epochs * n_joining + 1} or more")
 
 
 def first_stage(n_stages: int, plan: Plan, epoch: int) -> int:

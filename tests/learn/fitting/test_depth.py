@@ -143,3 +143,11 @@ def test_more_stages_than_a_network_of_timm_has_are_refused():
     check_depth(network, plan(depth=n_stages))
     with pytest.raises(RecipeError, match=f"has {n_stages} stages besides stem and head"):
         check_depth(network, plan(depth=n_stages + 1))
+
+
+def test_stages_of_a_network_of_timm_that_would_never_join_are_refused():
+    network = build_network(plan())
+    n_joining = len(network.blocks) + 1
+    check_depth(network, plan(unfreeze_epochs=2, epochs=2 * n_joining + 1))
+    with pytest.raises(RecipeError, match="epochs are too few for"):
+        check_depth(network, plan(unfreeze_epochs=2, epochs=2 * n_joining))
