@@ -111,5 +111,7 @@ def _with_decisions(context: ReportContext, plan: Plan, wanted: DecisionSettings
         problem = "section 'decision' is chosen on val, whose predictions lie in the run and not in its bundle"
         raise BundleError(problem, hint="name the run folder, or leave section 'decision' out")
     settings = plan.decision.model_copy(update={key: getattr(wanted, key) for key in wanted.model_fields_set})
-    chosen, _ = decide_again(context.val.readable.labelled, context.calibrator, plan, settings)
-    return replace(context, operating_points=chosen.points, sets=chosen.sets, referral=chosen.referral)
+    chosen, missing = decide_again(context.val.readable.labelled, context.calibrator, plan, settings)
+    cautions = (*context.cautions, *missing)
+    points, sets, referral = chosen.points, chosen.sets, chosen.referral
+    return replace(context, operating_points=points, sets=sets, referral=referral, cautions=cautions)
