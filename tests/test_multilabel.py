@@ -268,3 +268,5 @@ def test_a_label_whose_val_lacks_a_kind_has_no_operating_point_and_the_report_sa
     report = json.loads((run / "report.json").read_text())
     assert any("always is never called" in text for text in report["data"]["warnings"])
     assert "always never: it has no operating point" in (run / "bundle" / "CARD.md").read_text()
+    again = workflows.evaluate(run, find_recipe(None, ["decision.value=0.8"]), data=None, labels=None)
+    assert any("no operating point for class 'always' on val" in text for text in again.data.warnings)
