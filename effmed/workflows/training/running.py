@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from effmed.data.audit import Finding
     from effmed.learn.loader import Examples
+    from effmed.learn.weights.find import StartingWeights
 
 RUN_SPACE_MB = 20  # predictions, report and plots; checkpoints come on top
 COPIES = 4  # of the weights in a checkpoint: these, the best, two moments of AdamW; one more where they are averaged
@@ -50,8 +51,34 @@ Weights: TypeAlias = dict[str, torch.Tensor]
 Module: TypeAlias = torch.nn.Module
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A training before its first step; nothing is written but an empty run folder.
+
+    Attributes:
+        job: Where, what was decided, on which images.
+        training: What was asked for.
+        start: The weights that networks start from.
+        findings: Of the audit.
+    """
+
+    job: Job
+    training: Training
+    start: StartingWeights
+    findings: Sequence[Finding]
+
+
 def train(training: Training, talk: Talk) -> Trained:
     """Train from the start; see ``effmed.workflows.train``."""
+    prepared = prepare(training, talk)
+    job = prepared.job
+    with resumable(job.run, talk):
+        write_begin(job, training, prepared.findings)
+        return finish(job, *learn(job, prepared.start, talk), talk)
+
+
+def prepare(training: Training, talk: Talk) -> Prepared:
+    """Do all that comes before the first step: divide, audit, decide, decode."""
     divided = divide(training, talk)
     first = audit_manifest(divided, None)
     if blocking(first, training.recipe.audit):
@@ -65,22 +92,40 @@ def train(training: Training, talk: Talk) -> Trained:
     manifest = decoded.with_frame(decoded.frame.assign(**{name: cache.provenance[name] for name in PROVENANCE}))
     fingerprint = fingerprint.with_provenance(manifest)
     run = make_run_folder(training.run, data=training.data, variant=training.variant)
-    job = Job(run, decided, fingerprint, manifest, cache)
     talk.say(f"run folder {run.folder}; decoded images in {cache.folder} ({cache.bytes / 1e6:.0f} MB)")
-    with _resumable(run, talk):
-        _write_start(job, training, findings)
-        torch.manual_seed(decided.seed)
-        network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
-        check_writable(run.folder, needed_mb=_space_mb(network, decided))
-        state = start_training(_fitted(network, decided), decided)
-        if decided.depth == "head":
-            write_start(run.last, network)
-        return finish(job, network, _fit(job, network, state, {}, talk), talk)
+    return Prepared(Job(run, decided, fingerprint, manifest, cache), training, start, findings)
+
+
+def learn(job: Job, start: StartingWeights, talk: Talk) -> tuple[Module, int]:
+    """Train one network from the start; after every epoch it can be continued.
+
+    Returns:
+        The network with its best weights, and the best epoch.
+    """
+    run, decided = job.run, job.plan
+    torch.manual_seed(decided.seed)
+    network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
+    check_writable(run.folder, needed_mb=_space_mb(network, decided))
+    state = start_training(_fitted(network, decided), decided)
+    if decided.depth == "head":
+        write_start(run.last, network)
+    return network, _fit(job, network, state, {}, talk)
 
 
 def resume(folder: Path | None, talk: Talk) -> Trained:
     """Continue after the last whole epoch; see ``effmed.workflows.resume``."""
-    run = Run(folder) if folder is not None else newest_run(complete=False)
+    job = read_job(Run(folder) if folder is not None else newest_run(complete=False), talk)
+    network, state, best = _restore(job, talk)
+    with resumable(job.run, talk):
+        return finish(job, network, _fit(job, network, state, best, talk), talk)
+
+
+def read_job(run: Run, talk: Talk) -> Job:
+    """Read an interrupted training, and decode what the cache no longer holds.
+
+    Raises:
+        BundleError: The run is complete, or holds no training.
+    """
     if run.is_complete or not run.plan.is_file():
         why = "is complete already" if run.is_complete else "holds no training"
         raise BundleError(f"{run.folder} {why}: there is nothing to resume", hint="train without --resume")
@@ -89,7 +134,22 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
     fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
     manifest = read_manifest(run.manifest, data, classes=decided.classes)
-    job = Job(run, decided, fingerprint, manifest, open_images(manifest, decided, talk))
+    return Job(run, decided, fingerprint, manifest, open_images(manifest, decided, talk))
+
+
+def learn_on(job: Job, talk: Talk) -> tuple[Module, int]:
+    """Continue one network after its last whole epoch; as ``learn`` otherwise."""
+    network, state, best = _restore(job, talk)
+    return network, _fit(job, network, state, best, talk)
+
+
+def _restore(job: Job, talk: Talk) -> tuple[Module, TrainingState, Weights]:
+    """Bring a network to its last whole epoch.
+
+    Returns:
+        The network, all that changes during its training, and its best weights so far.
+    """
+    run, decided = job.run, job.plan
     network = build_network(decided)
     state = start_training(_fitted(network, decided), decided)
     if decided.depth == "head":
@@ -99,12 +159,11 @@ def resume(folder: Path | None, talk: Talk) -> Trained:
         talk.warn(f"{sentence}; the one before it is used")
     _forget_after(run, state.epoch)
     talk.say(f"epoch {state.epoch} of {decided.epochs} was the last whole one; the best was {state.best_epoch}")
-    with _resumable(run, talk):
-        return finish(job, network, _fit(job, network, state, best, talk), talk)
+    return network, state, best
 
 
 @contextmanager
-def _resumable(run: Run, talk: Talk) -> Iterator[None]:
+def resumable(run: Run, talk: Talk) -> Iterator[None]:
     """Say what is left when training is interrupted: a run to resume, or nothing."""
     try:
         yield
@@ -117,7 +176,7 @@ def _resumable(run: Run, talk: Talk) -> Iterator[None]:
         raise
 
 
-def _write_start(job: Job, training: Training, findings: Sequence[Finding]) -> None:
+def write_begin(job: Job, training: Training, findings: Sequence[Finding]) -> None:
     """Write what was wanted, seen and decided, before the first step."""
     run, decided = job.run, job.plan
     write_text(run.recipe, recipe_text(training.recipe))
