@@ -1,4 +1,4 @@
-"""The four ways in which effmed stops on purpose, each with its exit code and a remedy."""
+"""The ways in which effmed stops on purpose, each with its exit code and a remedy."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ class MachineError(EffmedError):
     """The machine refuses: disk, memory, permission, network, device."""
 
     exit_code = 5
+
+
+class PreemptedError(EffmedError):
+    """Somebody asked the process to end; what is done can be continued by the same machine or another one."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"; what a scheduler may requeue by
 
 
 def _rebuild(kind: type[EffmedError], problem: str, hint: str) -> EffmedError:

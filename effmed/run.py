@@ -95,6 +95,16 @@ class Run:
         """Whether everything above is there and whole."""
         return self.done.is_file()
 
+    @property
+    def never_began(self) -> bool:
+        """Whether it holds what a training writes before its first step and no more: it was killed there."""
+        if not self.folder.is_dir() or self.plan.exists():
+            return False
+        whole = [self.environment, self.recipe, self.audit, self.fingerprint, self.manifest, self.last]
+        names = [path.name for path in self.folder.iterdir() if path.name[0] != "."]
+        torn = [path for path in self.folder.iterdir() if path.name.startswith(f".{self.environment.name}.")]
+        return set(names) <= {path.name for path in whole} and (self.environment.is_file() or bool(torn))
+
     def predictions(self, split: str) -> Path:
         """The table of ``val`` or ``test`` predictions."""
         return self.folder / "predictions" / f"{split}.parquet"
@@ -114,6 +124,8 @@ def make_run_folder(folder: Path | None, *, data: Path, variant: str) -> Run:
         BundleError: ``folder`` exists and holds something.
     """
     if folder is not None:
+        if folder.exists() and Run(folder).never_began:
+            shutil.rmtree(folder)
         if folder.exists() and any(folder.iterdir()):
             problem = f"{folder} already holds something"
             raise BundleError(problem, hint="name another --run folder, or continue that run with --resume")

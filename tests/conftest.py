@@ -40,5 +40,5 @@ def _no_network(monkeypatch):
 def _memory_as_it_comes():
     """Trainings in this process leave its allocator alone: other tests measure what is allocated."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("effmed.workflows.training.running.keep_memory", lambda: True)
+        patch.setattr("effmed.workflows.training.learning.keep_memory", lambda: True)
         yield

@@ -233,7 +233,7 @@ def test_other_classes_than_the_bundles_are_refused(tiny_run, tmp_path):
 
 
 def test_an_interrupted_training_is_resumed_to_the_same_weights(xrays, tiny_run, tmp_path, monkeypatch):
-    import effmed.workflows.training.running as module
+    import effmed.workflows.training.learning as module
 
     write = module.write_checkpoint
 
@@ -275,12 +275,12 @@ def test_a_full_disk_is_said_and_the_run_stays_resumable(xrays, tiny_run, tmp_pa
 
 
 def test_a_training_that_stops_before_its_first_epoch_leaves_nothing(xrays, tmp_path, monkeypatch):
-    import effmed.workflows.training.running as module
+    import effmed.workflows.training.learning as module
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "fit", interrupt)
+    monkeypatch.setattr(module, "fit_steps", interrupt)
     with pytest.raises(KeyboardInterrupt):
         workflows.train(training(xrays, tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from effmed import workflows
 from effmed.errors import BundleError
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
-from effmed.workflows.training import running as module
+from effmed.workflows.training import learning as module
 from effmed.workflows.values import Training
 from tests import make
 
@@ -62,7 +62,8 @@ def interrupted(wanted, monkeypatch):
 
     def interrupt(folder, state, best):
         write(folder, state, best)
-        raise KeyboardInterrupt
+        if state.epoch > 0:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_checkpoint", interrupt)

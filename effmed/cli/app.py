@@ -67,7 +67,8 @@ def _options(
 def main() -> None:
     """Run the command line; the entry point of ``effmed`` and ``python -m effmed``.
 
-    Exit codes: 0 done, 1 bug, 2 usage or recipe, 3 data, 4 bundle, 5 machine, 130 interrupted.
+    Exit codes: 0 done, 1 bug, 2 usage or recipe, 3 data, 4 bundle, 5 machine, 75 asked to end by a signal (resumable),
+    130 interrupted.
     """
     try:
         app()

@@ -68,7 +68,14 @@ def train(
         str | None,
         typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a tag of 'weights list'."),
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<data>-<variant>-<n>.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            "--run-folder",
+            help="Run folder; default: runs/<data>-<variant>-<n>. torchrun takes the longer name.",
+        ),
+    ] = None,
     settings: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with its reasons; write nothing.")] = False,
@@ -290,7 +297,9 @@ def _chosen_variant(variant: str, phi: float | None) -> str:
     return f"{PHI_PREFIX}{phi}"
 
 
-def _print_trained(output: Output, trained: Trained) -> None:
+def _print_trained(output: Output, trained: Trained | None) -> None:
+    if trained is None:  # one of several processes, of which the first speaks
+        return
     human = [f"run    {trained.run}", f"bundle {trained.bundle}", f"report {Path(trained.run) / 'report.html'}"]
     output.result(trained.model_dump(mode="json"), human)
 

@@ -8,11 +8,12 @@ same patients take longer, which counts against a time budget.)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_precision
-from effmed.learn.plan.reasons import Reasons
+from effmed.learn.plan.fitting import plan_epochs
+from effmed.learn.plan.machine import MEMORY_FRACTION, plan_batch, plan_precision
+from effmed.learn.plan.values import Reasons
 from effmed.learn.scaling.costs import BYTES_PER_FLOAT32, training_bytes, training_seconds
 from effmed.recipe import input_sides
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 # fine-tuned on a few hundred patients.
 PATIENTS_AT_BASE = 250
 PATIENTS_PER_PHI = 2.0
-# Share of the device's memory for a step as estimated, which is 78 to 88 % of what a process was measured to take. On a
-# CPU (and on MPS, which shares its memory) the same memory holds images, other processes and the system.
-MEMORY_FRACTION = {"cuda": 0.7, "cpu": 0.5, "mps": 0.5}
 BYTES_PER_HALF = 2
 MANY_IMAGES = 10**9  # so many that the batch is as large as the device holds: more images shall not need more memory
 BYTES_PER_GB = 1e9
@@ -173,7 +171,8 @@ def _too_few_patients(variant: Variant, facts: _Facts) -> str:
 
 def _too_much_memory(table: StageTable, side: int, facts: _Facts) -> str:
     machine = facts.machine
-    batch = plan_batch(facts.recipe, MANY_IMAGES, (side, side), machine, Reasons())
+    alone = replace(machine, processes=1)  # each process has a device of its own
+    batch = plan_batch(facts.recipe, MANY_IMAGES, (side, side), alone, Reasons())
     is_full = plan_precision(facts.recipe, machine, Reasons()) == "float32"
     n_bytes = training_bytes(table, side, batch, bytes_per_number=BYTES_PER_FLOAT32 if is_full else BYTES_PER_HALF)
     share = MEMORY_FRACTION[machine.device]

@@ -16,16 +16,35 @@ if TYPE_CHECKING:
     from effmed.learn.plan import Imbalance
 
 
-def imbalanced_loss(logits: torch.Tensor, truth: torch.Tensor, imbalance: Imbalance) -> torch.Tensor:
-    """Return the cross entropy of each image, weighted, focused and offset as planned, averaged over the batch.
-
-    The average divides by the number of images, not by the sum of the weights, so that a batch without the rare class
-    does not count more than its share. Of labels that do not exclude each other it is over the known labels of the
-    batch; 0 where none is known.
+def make_targets(truth: torch.Tensor, n_classes: int, smoothing: float = 0.0) -> torch.Tensor:
+    """Return how much of each class an image is said to be.
 
     Args:
-        logits: float32 ``(batch, 1)`` for two classes, else ``(batch, n_classes)``.
         truth: ``(batch,)`` class indices; of several labels ``(batch, n_labels)`` 1, 0, or -1 where not known.
+        n_classes: Classes that exclude each other; of several labels 2, absent and present.
+        smoothing: Share that is spread evenly over all classes.
+
+    Returns:
+        float32 ``(batch, n_classes)``, rows with the sum 1; of several labels ``(batch, n_labels, 2)``, 0 where nothing
+        is known.
+
+    Source:
+        Szegedy et al., Rethinking the Inception Architecture (CVPR 2016), section 7.
+    """
+    known = truth >= 0
+    hard = functional.one_hot(truth.clamp(min=0), n_classes).float()
+    return (hard * (1 - smoothing) + smoothing / n_classes) * known.unsqueeze(-1)
+
+
+def imbalanced_loss(logits: torch.Tensor, targets: torch.Tensor, imbalance: Imbalance) -> torch.Tensor:
+    """Return the cross entropy of all images, weighted, focused and offset as planned, added up.
+
+    Whoever divides it divides by the number of images (of known labels), not by the sum of the weights, so that a batch
+    without the rare class does not count more than its share.
+
+    Args:
+        logits: float32 ``(batch, 1)`` for two classes, else ``(batch, n_classes)``; of several labels one each.
+        targets: As ``make_targets`` gives them.
         imbalance: What is planned. Its drawing and augmentation are the loader's.
 
     Source:
@@ -33,19 +52,19 @@ def imbalanced_loss(logits: torch.Tensor, truth: torch.Tensor, imbalance: Imbala
         of its own for absent labels Ridnik et al., Asymmetric Loss (ICCV 2021), equation 7 without margin: a margin
         lets the probabilities below it no longer be told apart. Offsets: Menon et al. (ICLR 2021), equation 10.
     """
-    weights = logits.new_tensor(imbalance.weights)
     logits = logits + logits.new_tensor(imbalance.offsets)
-    if truth.ndim > 1:
-        known = (truth >= 0).to(logits.dtype)
-        losses = _binary(logits, truth == 1, imbalance) * torch.where(truth == 1, weights[1::2], weights[0::2])
-        return (losses * known).sum() / known.sum().clamp(min=1.0)
-    if logits.shape[1] == 1:
-        losses = _binary(logits[:, 0], truth == 1, imbalance)
+    present, absent = imbalance.focus
+    if targets.ndim == 2 and logits.shape[1] > 1:
+        losses = -functional.log_softmax(logits, dim=1)
+        exponents = logits.new_full((logits.shape[1],), present)
     else:
-        losses = functional.cross_entropy(logits, truth, reduction="none")
-        if any(imbalance.focus):
-            losses = _remaining(-losses) ** imbalance.focus[0] * losses
-    return (losses * weights[truth]).mean()
+        columns = logits if targets.ndim > 2 else logits[:, 0]
+        losses = -functional.logsigmoid(torch.stack([-columns, columns], dim=-1))
+        exponents = logits.new_tensor([absent, present])
+    if any(imbalance.focus):
+        losses = _remaining(-losses) ** exponents * losses
+    weights = logits.new_tensor(imbalance.weights)
+    return (losses * targets * (weights.view(-1, 2) if targets.ndim > 2 else weights)).sum()
 
 
 def undoing(imbalance: Imbalance) -> tuple[NDArray[np.float64], tuple[Unfocus, ...]]:
@@ -57,14 +76,6 @@ def undoing(imbalance: Imbalance) -> tuple[NDArray[np.float64], tuple[Unfocus, .
     present, absent = imbalance.focus
     maps = (Unfocus(present=present, absent=absent),) if present or absent else ()
     return np.asarray(imbalance.shift, dtype=np.float64), maps
-
-
-def _binary(logits: torch.Tensor, present: torch.Tensor, imbalance: Imbalance) -> torch.Tensor:
-    losses = functional.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="none")
-    if not any(imbalance.focus):
-        return losses
-    exponents = torch.where(present, *imbalance.focus)
-    return _remaining(-losses) ** exponents * losses
 
 
 def _remaining(log_probability: torch.Tensor) -> torch.Tensor:

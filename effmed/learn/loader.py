@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
+from effmed.learn.machine.team import ALONE
+from effmed.learn.shrinking import shrink, side_factor
 from effmed.learn.transforms import augment, make_augmentation, strengthened, to_input
 
 if TYPE_CHECKING:
@@ -16,9 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effmed.data.cache import CachedPixels
+    from effmed.learn.machine.team import Team
     from effmed.learn.plan import Plan
 
 ORDER_STREAM, AUGMENT_STREAM, VIEW_STREAM = 0, 1, 2  # separate random streams of one seed
+AHEAD = 3  # batches that are ready while a GPU computes
+LOOK_S = 0.5  # seconds after which a thread looks whether its batches are still wanted
 
 
 class Examples(Protocol):
@@ -27,6 +34,14 @@ class Examples(Protocol):
     @property
     def truth(self) -> NDArray[np.int64]:
         """``(n,)`` class index of each; of several labels ``(n, label)`` 1, 0, or -1 where not known."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call each; or none."""
+
+    @property
+    def patients(self) -> NDArray[np.generic] | None:
+        """``(n,)`` whom each shows, None where they are independent."""
 
     def __len__(self) -> int: ...
 
@@ -45,11 +60,15 @@ class Images:
         pixels: ``(image, height, width)`` or ``(image, height, width, channel)``: the cache, memory-mapped.
         rows: ``(n,)`` which of the cache's images belong to the split.
         truth: ``(n,)`` class index of each; of several labels ``(n, label)`` 1, 0, or -1 where not known.
+        names: Of the images, for people; or none.
+        patients: ``(n,)``, or None where images are independent.
     """
 
     pixels: NDArray[np.generic] | CachedPixels
     rows: NDArray[np.int64]
     truth: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+    patients: NDArray[np.generic] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,27 +79,59 @@ class Images:
 
     def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
         """Return images with the changes that depend on seed, epoch and image only."""
-        seed, strengths = (plan.seed, AUGMENT_STREAM, epoch), plan.imbalance.augment
-        by_strength = {each: make_augmentation(strengthened(plan.augment, each)) for each in {1.0, *strengths}}
+        seed, strengths, factor = (plan.seed, AUGMENT_STREAM, epoch), plan.imbalance.augment, side_factor(plan, epoch)
+        by_strength = {each: make_augmentation(strengthened(plan.augment, each * factor)) for each in {1.0, *strengths}}
         of_image = [strengths[int(self.truth[i])] if self.truth.ndim == 1 else 1.0 for i in chosen]
         changed = [
-            augment(by_strength[strength], self.pixels[self.rows[i]], seed=(*seed, int(i)))
+            augment(by_strength[strength], shrink(self.pixels[self.rows[i]], factor), seed=(*seed, int(i)))
             for i, strength in zip(chosen, of_image, strict=True)
         ]
         return to_input(np.stack(changed), plan.mean, plan.std)
 
 
-def train_batches(examples: Examples, plan: Plan, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield ``(input, truth)`` batches of one epoch, in an order and with changes that depend on seed and epoch only.
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from; this process's part of it.
 
-    A last batch of a single image is left out: batch normalisation cannot learn from one.
+    Attributes:
+        chosen: ``(n,)`` numbers of the examples of the whole step, over all processes.
+        inputs: This process's, as the network takes them.
+        truth: Of these.
+        n_terms: What the added-up loss of the step is divided by: its images, or its known labels.
+    """
+
+    chosen: NDArray[np.int64]
+    inputs: torch.Tensor
+    truth: torch.Tensor
+    n_terms: int
+
+
+def train_batches(examples: Examples, plan: Plan, epoch: int, *, first: int = 0, team: Team = ALONE) -> Iterator[Batch]:
+    """Yield the batches of one epoch, in an order and with changes that depend on seed and epoch only.
+
+    Args:
+        examples: Of train.
+        plan: What was decided.
+        epoch: 0 for the first.
+        first: Steps of the epoch that are done already.
+        team: The processes that share each batch.
+    """
+    for chosen in batch_members(examples, plan, epoch, team.size)[first:]:
+        own = team.share(chosen)
+        known = examples.truth[chosen] >= 0
+        inputs = examples.changed_inputs(own, plan, epoch)
+        yield Batch(chosen, inputs, torch.from_numpy(examples.truth[own]), max(1, int(known.sum())))
+
+
+def batch_members(examples: Examples, plan: Plan, epoch: int, n_processes: int = 1) -> list[NDArray[np.int64]]:
+    """Return the numbers of the examples of each step of an epoch.
+
+    A last batch that has less than two images for each process is left out where it is not the only one: batch
+    normalisation cannot learn from one.
     """
     order = _order(examples, plan, epoch)
-    for start in range(0, len(order), plan.batch_size):
-        chosen = order[start : start + plan.batch_size]
-        if len(chosen) == 1 and start > 0:
-            return
-        yield examples.changed_inputs(chosen, plan, epoch), torch.from_numpy(examples.truth[chosen])
+    batches = [order[start : start + plan.batch_size] for start in range(0, len(order), plan.batch_size)]
+    return batches if len(batches) == 1 or len(batches[-1]) >= 2 * n_processes else batches[:-1]
 
 
 def _order(examples: Examples, plan: Plan, epoch: int) -> NDArray[np.int64]:
@@ -94,11 +145,59 @@ def _order(examples: Examples, plan: Plan, epoch: int) -> NDArray[np.int64]:
 
 def ordered_batches(examples: Examples, plan: Plan) -> Iterator[torch.Tensor]:
     """Yield input batches of all examples in their order, unchanged by chance."""
-    for start in range(0, len(examples), plan.batch_size):
-        yield examples.inputs(np.arange(start, min(start + plan.batch_size, len(examples))), plan)
+    return batches_of(examples, np.arange(len(examples)), plan)
 
 
-def n_steps(examples: Examples, plan: Plan) -> int:
-    """Return how many batches ``train_batches`` yields."""
-    full, rest = divmod(len(examples), plan.batch_size)
-    return full + (1 if rest > 1 or (rest == 1 and full == 0) else 0)
+def batches_of(examples: Examples, rows: NDArray[np.int64], plan: Plan) -> Iterator[torch.Tensor]:
+    """Yield input batches of some examples in their order, unchanged by chance."""
+    for start in range(0, len(rows), plan.micro_batch):
+        yield examples.inputs(rows[start : start + plan.micro_batch], plan)
+
+
+def ahead(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
+    """Prepare batches while a GPU computes, in memory that it reads by itself; on a CPU they come one by one.
+
+    There the thread would only take the cores from the network.
+    """
+    if device != "cuda":
+        return batches
+    return prefetched(
+        replace(batch, inputs=batch.inputs.pin_memory()) for batch in batches
+    )  # pragma: no cover  needs a GPU
+
+
+def prefetched(batches: Iterator[Batch], depth: int = AHEAD) -> Iterator[Batch]:
+    """Yield the same batches, made by a thread up to ``depth`` ahead; what it raises is raised here."""
+    made: Queue[Batch | BaseException | None] = Queue(depth)
+    wanted = Event()
+    wanted.set()
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                if not _put(made, batch, wanted):
+                    return
+        except Exception as error:
+            _put(made, error, wanted)
+        else:
+            _put(made, None, wanted)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        while (batch := made.get()) is not None:
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+    finally:
+        wanted.clear()
+
+
+def _put(made: Queue[Batch | BaseException | None], item: Batch | BaseException | None, wanted: Event) -> bool:
+    """Put an item in a queue as soon as there is room; return False where nobody wants it any more."""
+    while wanted.is_set():
+        try:
+            made.put(item, timeout=LOOK_S)
+        except Full:
+            continue
+        return True
+    return False

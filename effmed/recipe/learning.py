@@ -18,6 +18,7 @@ from effmed.recipe.kinds import (
     NotNegativeCount,
     OpenFraction,
     Positive,
+    ProgressiveFactor,
     Section,
     Seed,
     UpToHalf,
@@ -63,13 +64,27 @@ class TrainSettings(Section):
     epochs: Count | Auto = "auto"
     """Passes over the training images; auto: by their number."""
     batch_size: Count | Auto = "auto"
-    """Images per step."""
+    """Images per step, over all processes."""
+    micro_batch: Count | Auto = "auto"
+    """Images at a time, per process; auto: the whole step where memory allows. Gradients of the parts are added up."""
+    gradient_checkpointing: bool | Auto = "auto"
+    """Compute the inside of every block twice to save memory; auto: where few images at a time fit without."""
+    share_statistics: bool | Auto = "auto"
+    """Batch normalisation over the images of all processes; auto: where each has few at a time."""
     learning_rate: Positive | Auto = "auto"
     """Peak learning rate of AdamW."""
     weight_decay: NotNegative = 0.02
     """Decoupled weight decay; biases and norms have none."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps over which the learning rate rises."""
+    label_smoothing: HalfOpenFraction = 0.0
+    """Share of each label that is spread over all classes: it draws probabilities to the middle."""
+    mixup: NotNegative = 0.0
+    """Mix pairs of images with shares from a Beta distribution with this parameter; 0: never."""
+    cutmix: NotNegative = 0.0
+    """Paste a box of one image into another, with shares from a Beta distribution with this parameter; 0: never."""
+    progressive: ProgressiveFactor = 1.0
+    """Share of the full side that the first quarter of the epochs sees, faster; 1: all epochs see whole images."""
     metric: Literal["auroc", "log_loss"] | Auto = "auto"
     """Validation metric that chooses the epoch; auto: auroc, averaged over classes."""
     patience: Count | Auto = "auto"
@@ -79,13 +94,18 @@ class TrainSettings(Section):
     device: Literal["cpu", "cuda", "mps"] | Auto = "auto"
     """Where the network runs."""
     precision: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
-    """Autocast type; auto: half on CUDA, float32 elsewhere."""
+    """Autocast type; auto: half on CUDA; on a CPU bfloat16 where it is measured to be faster, else float32."""
     threads: Count | Auto = "auto"
     """CPU threads; auto: the cores this process may use."""
     keep_memory: bool | Auto = "auto"
     """Keep freed memory for the next step: faster, takes more of it; auto: on a CPU, where the C library is glibc."""
+    compile: bool | Auto = "auto"
+    """Compile the network first: minutes, which long trainings on CUDA get back; auto: these."""
+    checkpoint_min: NotNegative = 10.0
+    """Minutes between checkpoints within an epoch; 0: at the end of epochs alone."""
     time_budget_min: NotNegative = 0.0
-    """Minutes of training, 0: no limit. Heeded by '--variant auto' alone: its network is estimated to stay within."""
+    """Minutes from the first step to the report, 0: no limit. The schedule ends in time; '--variant auto' chooses by it
+    too."""
 
 
 class ImbalanceSettings(Section):

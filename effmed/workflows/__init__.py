@@ -63,15 +63,18 @@ def plan(training: Training, talk: Talk | None = None) -> Plan:
     return work(training, talk or Silence())
 
 
-def train(training: Training, talk: Talk | None = None) -> Trained:
-    """Fine-tune, calibrate, evaluate. Leaves one run folder."""
+def train(training: Training, talk: Talk | None = None) -> Trained | None:
+    """Fine-tune, calibrate, evaluate. Leaves one run folder.
+
+    None in all processes but the first, where torchrun or srun started several.
+    """
     from effmed.workflows.training import train as work
 
     return work(training, talk or Silence())
 
 
-def resume(folder: Path | None, talk: Talk | None = None) -> Trained:
-    """Continue an interrupted training (the newest unfinished one by default) after its last whole epoch."""
+def resume(folder: Path | None, talk: Talk | None = None) -> Trained | None:
+    """Continue an interrupted training (the newest unfinished one by default) after its last checkpoint."""
     from effmed.workflows.training import resume as work
 
     return work(folder, talk or Silence())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ class Training:
         recipe: Everything else.
         run: Folder to write, or None for the next free one below ``runs``.
         chosen_because: Why effmed chose the variant, in words; "" where it was named.
+        started: When it was asked for, in seconds of ``time.perf_counter``; a time budget counts from then.
     """
 
     variant: str
@@ -117,3 +119,4 @@ class Training:
     recipe: Recipe
     run: Path | None = None
     chosen_because: str = ""
+    started: float = field(default_factory=time.perf_counter)

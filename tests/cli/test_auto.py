@@ -78,13 +78,13 @@ def test_only_a_time_budget_has_the_speed_measured(monkeypatch):
     assert plan["reasons"]["train.time_budget_min"] == "0.001 min, set by the recipe"
 
 
-def test_a_named_variant_has_no_use_for_a_time_budget_and_the_plan_says_so():
+def test_a_named_variant_keeps_its_name_whatever_the_time_budget():
     result = RUNNER.invoke(
         app, ["train", "--variant", "lite1", *SAMPLE, "--dry-run", "--json", "--set", "train.time_budget_min=1"]
     )
     reasons = json.loads(result.stdout)["reasons"]
     assert reasons["variant"] == "named by --variant (b0 where it is left out) or --phi"
-    assert reasons["train.time_budget_min"] == "1 min, set by the recipe; without effect: the variant is named"
+    assert reasons["train.time_budget_min"] == "1 min, set by the recipe"
 
 
 def test_the_run_is_named_after_the_chosen_variant(tmp_path):

@@ -9,10 +9,10 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from effmed.evaluate.calibrators import calibrate, fit_calibrator, fit_label_calibrators, probabilities
-from effmed.learn.imbalance import imbalanced_loss, undoing
+from effmed.learn.imbalance import imbalanced_loss, make_targets, undoing
 from effmed.learn.loader import train_batches
 from effmed.learn.plan.imbalance import plan_imbalance
-from effmed.learn.plan.reasons import Reasons
+from effmed.learn.plan.values import Reasons
 from effmed.recipe import make_recipe
 from tests.learn import make
 from tests.learn.make import imbalance
@@ -22,6 +22,13 @@ def planned(method, counts, *, exclusive=True, **settings):
     recipe = make_recipe({"imbalance": {"method": method, **settings}})
     pairs = {f"class {k}": (n,) if exclusive else n for k, n in enumerate(counts)}
     return plan_imbalance(recipe, pairs, Reasons(), exclusive=exclusive)
+
+
+def mean_loss(logits, truth, made):
+    """The loss per image, or per known label."""
+    n_classes = 2 if truth.ndim > 1 else len(made.weights)
+    n_known = max(1, int((truth >= 0).sum()))
+    return imbalanced_loss(logits, make_targets(truth, n_classes), made) / n_known
 
 
 def binary(n=32, seed=0):
@@ -44,43 +51,43 @@ def several(seed=0):
 def test_nothing_done_is_the_plain_loss():
     logits, truth = binary()
     plain = functional.binary_cross_entropy_with_logits(logits[:, 0], truth.float())
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance()), plain)
+    assert torch.allclose(mean_loss(logits, truth, imbalance()), plain)
     logits, truth = three()
     plain = functional.cross_entropy(logits, truth)
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(3, n_logits=3)), plain)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(3, n_logits=3)), plain)
 
 
 def test_the_weight_of_the_rare_class_raises_its_share_of_the_loss():
     logits, truth = torch.zeros(4, 1), torch.tensor([0, 0, 0, 1])
-    plain, weighted = (imbalanced_loss(logits, truth, imbalance(weights=(1.0, w))) for w in (1.0, 3.0))
+    plain, weighted = (mean_loss(logits, truth, imbalance(weights=(1.0, w))) for w in (1.0, 3.0))
     assert float(weighted - plain) == pytest.approx(2 * math.log(2) / 4)
 
 
 def test_the_focal_loss_of_two_classes_is_that_of_torchvision():
     logits, truth = binary()
     expected = sigmoid_focal_loss(logits[:, 0], truth.float(), alpha=-1, gamma=1.7, reduction="mean")
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(focus=(1.7, 1.7))), expected)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(focus=(1.7, 1.7))), expected)
 
 
 def test_the_focal_loss_of_more_classes_weighs_by_what_is_not_learned_yet():
     logits, truth = three()
     p = logits.softmax(dim=1)[torch.arange(33), truth]
     expected = (-((1 - p) ** 1.5) * p.log()).mean()
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(3, n_logits=3, focus=(1.5, 1.5))), expected)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(3, n_logits=3, focus=(1.5, 1.5))), expected)
 
 
 def test_offsets_are_added_to_the_logits():
     logits, truth = three()
     offsets = (-0.5, 0.2, 1.0)
     expected = functional.cross_entropy(logits + torch.tensor(offsets), truth)
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(3, n_logits=3, offsets=offsets)), expected)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(3, n_logits=3, offsets=offsets)), expected)
 
 
 def test_the_asymmetric_loss_has_an_exponent_for_absent_labels():
     logits, truth = several()
     p = logits.sigmoid()
     losses = torch.where(truth == 1, -((1 - p) ** 1.0) * p.log(), -(p**4.0) * (1 - p).log())
-    found = imbalanced_loss(logits, truth, imbalance(6, n_logits=3, focus=(1.0, 4.0)))
+    found = mean_loss(logits, truth, imbalance(6, n_logits=3, focus=(1.0, 4.0)))
     assert torch.allclose(found, losses[truth >= 0].mean())
 
 
@@ -88,20 +95,20 @@ def test_the_loss_of_several_labels_is_the_mean_over_the_known_ones():
     logits, truth = several()
     known = truth >= 0
     plain = functional.binary_cross_entropy_with_logits(logits[known], truth[known].float())
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(6, n_logits=3)), plain)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(6, n_logits=3)), plain)
     weights = (0.5, 2.0, 1.0, 3.0, 0.7, 1.3)
     pairs = torch.tensor(weights).view(3, 2)
     each = functional.binary_cross_entropy_with_logits(logits, (truth == 1).float(), reduction="none")
     expected = (each * torch.where(truth == 1, pairs[:, 1], pairs[:, 0]))[known].mean()
-    assert torch.allclose(imbalanced_loss(logits, truth, imbalance(6, n_logits=3, weights=weights)), expected)
+    assert torch.allclose(mean_loss(logits, truth, imbalance(6, n_logits=3, weights=weights)), expected)
 
 
 def test_a_label_that_is_not_known_has_no_gradient_and_a_batch_without_any_no_loss():
     logits, truth = several()
     logits.requires_grad_()
-    imbalanced_loss(logits, truth, imbalance(6, n_logits=3, focus=(1.0, 2.0))).backward()
+    mean_loss(logits, truth, imbalance(6, n_logits=3, focus=(1.0, 2.0))).backward()
     assert torch.equal(logits.grad != 0, truth >= 0)
-    assert float(imbalanced_loss(logits.detach(), torch.full_like(truth, -1), imbalance(6, n_logits=3))) == 0
+    assert float(mean_loss(logits.detach(), torch.full_like(truth, -1), imbalance(6, n_logits=3))) == 0
 
 
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
@@ -109,7 +116,7 @@ def test_a_label_that_is_not_known_has_no_gradient_and_a_batch_without_any_no_lo
 def test_a_focused_loss_has_a_gradient_however_sure_the_network_is(logit, focus):
     for truth in (0, 1):
         logits = torch.full((1, 1), logit, requires_grad=True)
-        loss = imbalanced_loss(logits, torch.tensor([truth]), imbalance(focus=focus))
+        loss = mean_loss(logits, torch.tensor([truth]), imbalance(focus=focus))
         loss.backward()
         assert torch.isfinite(loss)
         assert torch.isfinite(logits.grad).all()
@@ -131,7 +138,7 @@ def learned(shares, made, n_logits):
     def loss(flat):
         logits = torch.tensor(flat.reshape(KINDS, n_logits), requires_grad=True)
         rows = logits.repeat_interleave(n_classes, dim=0)
-        each = torch.stack([imbalanced_loss(rows[[k]], truth[[k]], made) for k in range(len(truth))])
+        each = torch.stack([mean_loss(rows[[k]], truth[[k]], made) for k in range(len(truth))])
         total = (weight * each).sum()
         total.backward()
         return float(total.detach()), logits.grad.numpy().ravel()
@@ -200,7 +207,7 @@ def learned_label(present, made, label):
                 truth = torch.full((1, 2), -1)
                 truth[0, label] = is_present
                 logits = torch.stack([values[k] if j == label else values[k] * 0 for j in range(2)])[None]
-                total = total + weight * imbalanced_loss(logits, truth, made)
+                total = total + weight * mean_loss(logits, truth, made)
         total.backward()
         return float(total.detach()), values.grad.numpy()
 
@@ -211,7 +218,7 @@ def test_classes_are_drawn_in_the_planned_shares():
     pictures = make.images(400)
     pictures.truth[:] = np.arange(400) % 10 == 0
     plan = make.plan(imbalance=planned("sampler", [360, 40], sampler_balance=0.5), batch_size=50)
-    seen = torch.cat([truth for epoch in range(8) for _, truth in train_batches(pictures, plan, epoch)])
+    seen = torch.cat([batch.truth for epoch in range(8) for batch in train_batches(pictures, plan, epoch)])
     assert len(seen) == 8 * 400
     assert float(seen.float().mean()) == pytest.approx(0.5 * 0.1 + 0.5 * 0.5, abs=0.03)
 

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from effmed.learn.fitting.state import TrainingState
 
 BEST, STATE, SUMS = "best.safetensors", "state.pt", "sha256.json"  # beside WEIGHTS in a checkpoint
+BEGINNING = "epoch-0000"  # the checkpoint before the first step
 KEPT = 2
 AGAIN = "remove the run folder and train again"
 
 
 def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.Tensor]) -> None:
-    """Write what ``--resume`` needs into ``folder/epoch-NNNN``; that and the one before it are kept.
+    """Write what ``--resume`` needs into ``folder/epoch-NNNN``, within an epoch ``epoch-NNNN-step-NNNNNN``.
 
-    The folder of an epoch appears whole or not at all, with the SHA-256 of its files: what a disk loses of it later is
-    noticed.
+    That and the one before it are kept. The folder appears whole or not at all, with the SHA-256 of its files: what a
+    disk loses of it later is noticed.
     """
     changing = io.BytesIO()
     torch.save(state.state_dict(), changing)
@@ -41,7 +42,8 @@ def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.T
         STATE: changing.getvalue(),
     }
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    with replacing(folder / f"epoch-{state.epoch:04d}") as temporary:
+    within = f"-step-{len(state.losses):06d}" if state.losses else ""
+    with replacing(folder / f"epoch-{state.epoch:04d}{within}") as temporary:
         temporary.mkdir()
         for name, content in (contents | {SUMS: json.dumps(sums).encode()}).items():
             (temporary / name).write_bytes(content)
@@ -60,8 +62,10 @@ def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch
     """
     found = sorted(folder.glob("epoch-*"), reverse=True)
     if not found:
-        problem = f"{folder} holds no checkpoint: the training stopped before its first epoch ended"
+        problem = f"{folder} holds no checkpoint: the training stopped before its first step"
         raise BundleError(problem, hint=AGAIN)
+    for torn in folder.glob(".epoch-*"):
+        shutil.rmtree(torn)  # it was being written when the process was killed
     damaged: list[str] = []
     for checkpoint in found:
         try:

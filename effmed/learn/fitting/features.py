@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from effmed.errors import RecipeError
-from effmed.learn.fitting.precision import autocast
 from effmed.learn.loader import VIEW_STREAM
+from effmed.learn.machine.precision import autocast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,14 @@ class Features:
     Attributes:
         values: float32 ``(view, image, feature)``; view 0 is the image as it is.
         truth: As of ``Images``.
+        names: As of ``Images``.
+        patients: As of ``Images``.
     """
 
     values: NDArray[np.float32]
     truth: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+    patients: NDArray[np.generic] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -91,7 +95,7 @@ def read_features(
         values[view, chosen] = pooled
         if on_step is not None:
             on_step(k + 1, n_views * len(starts))
-    return Features(values, images.truth)
+    return Features(values, images.truth, images.names, images.patients)
 
 
 def _pooled(network: torch.nn.Module, batch: torch.Tensor, plan: Plan) -> NDArray[np.float32]:

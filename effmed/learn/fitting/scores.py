@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effmed.evaluate.calibrators import probabilities
 from effmed.evaluate.calibrators.maps import apply_map
-from effmed.evaluate.discrimination import auroc
+from effmed.evaluate.discrimination import auroc, macro_auroc
 from effmed.learn.imbalance import undoing
 
 if TYPE_CHECKING:
@@ -50,6 +51,26 @@ def cross_entropy(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> flo
     largest = wide.max(axis=1)
     log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
     return float(np.mean(log_sum - wide[np.arange(len(truth)), truth]))
+
+
+def score_interval(
+    logits: NDArray[np.floating], truth: NDArray[np.int64], patients: NDArray[np.generic] | None = None
+) -> tuple[float, float | None, float | None]:
+    """Return ``mean_auroc`` with the limits of its 95 % interval, None where there is none.
+
+    Args:
+        logits: As of ``mean_auroc``.
+        truth: As of ``mean_auroc``.
+        patients: ``(image,)``, or None where images are independent.
+    """
+    score, wide = mean_auroc(logits, truth), np.asarray(logits, dtype=np.float64)
+    if truth.ndim == 1 and wide.shape[1] == 1:
+        found = auroc(truth, wide[:, 0], patients)
+    else:
+        columns = truth if truth.ndim > 1 else (truth[:, None] == np.arange(wide.shape[1])).astype(np.int64)
+        found = macro_auroc(columns, wide if truth.ndim > 1 else probabilities(wide), patients)
+    same = found.value is not None and math.isclose(found.value, score)  # classes with few images are not averaged
+    return (score, found.low, found.high) if same else (score, None, None)
 
 
 def mean_auroc(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:

@@ -11,6 +11,7 @@ from effmed.data.processes import n_cores
 from effmed.errors import MachineError
 from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.memory import memory_bytes
+from effmed.learn.machine.team import find_team
 from effmed.learn.plan import Machine
 
 
@@ -28,13 +29,16 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
         problem = f"train.device = {wanted!r}, but this machine has no such device"
         raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
     device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
-    cores = n_cores()
+    team = find_team()
+    cores = max(1, n_cores() // team.local_size)
     if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        return Machine("cuda", torch.cuda.get_device_name(), cores, torch.cuda.is_bf16_supported(), memory)
+        name, half = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
+        return Machine("cuda", name, cores, half, memory, processes=team.size)
     name = f"{device} ({platform.machine()}, {cores} cores)"
     keeps = can_keep_memory()
-    return Machine(device, name, cores, has_bfloat16=False, memory_bytes=memory_bytes(), can_keep_memory=keeps)
+    memory = memory_bytes()
+    return Machine(device, name, cores, False, memory, can_keep_memory=keeps, processes=team.size)
 
 
 def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]  # a module elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BYTES_PER_KIB = 1024  # man 2 getrusage: on Linux
 CONTROL_GROUPS = Path("/sys/fs/cgroup")  # man 7 cgroups; where systemd, SLURM and containers mount them
 MEMBERSHIP = Path("/proc/self/cgroup")
 LIMIT_FILES = {"": "memory.max", "memory": "memory.limit_in_bytes"}  # version 2, version 1
@@ -25,6 +32,14 @@ def memory_bytes(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -
     """
     known = [found for found in (_installed(), *_limits(groups, membership)) if found > 0]
     return min(known, default=0)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest memory that this process has had so far, in bytes; 0 where the system does not tell."""
+    if resource is None:
+        return 0
+    unit = 1 if sys.platform == "darwin" else BYTES_PER_KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _installed() -> int:

@@ -1,27 +1,39 @@
-"""How fast this machine trains, measured in about a second on a network like the one that will be trained."""
+"""How fast this machine trains, and how much memory a step takes: measured, in seconds."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from effmed.learn.fitting.depth import set_mode
+from effmed.learn.machine.precision import AUTOCAST, autocast
 from effmed.learn.network import create_network
 from effmed.learn.scaling import VARIANTS, count, stages
-from effmed.learn.scaling.costs import PASSES_OF_TRAINING
+from effmed.learn.scaling.costs import BYTES_PER_FLOAT32, PASSES_OF_TRAINING
 from effmed.learn.scaling.counting import RGB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import nn
+
+    from effmed.learn.plan import Plan
 
 PROBE_S = 1.0
 STEPS_MIN = 3  # of an odd number the median is a step that no single interruption decides
 WARM_UP_STEPS = 2  # the first allocates memory and chooses algorithms
 SIDE_PX = 160  # of B0: two thirds of its side keep a step on a slow CPU below a second
 BATCH = {"cpu": 8, "cuda": 64, "mps": 32}  # a GPU with fewer images waits for its next task
-AUTOCAST = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROBED_IMAGES = 2  # batch normalisation needs two
+PROBE_PRECISION_S = 5.0
+WORTH_PROBING_S = 200.0  # the probe is a fortieth of that
+COPIES_OF_WEIGHTS = 4  # weights, gradients, two moments
+BACKWARD_FACTOR = 1.3  # gradients of activations: what B0 and Lite0 took at 224 px was 0.90 to 0.96 of the product
 
 
 def measure_speed(
@@ -65,6 +77,86 @@ def _make_step(device: str, precision: str) -> Callable[[], float]:
         return float(network.classifier.bias.grad)  # waits for the device
 
     return step
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the network to be trained takes on this machine.
+
+    Attributes:
+        bfloat16_gain: Steps in bfloat16 per step in float32; 0 where a short training does not ask for it.
+        image_bytes: Memory that one more image in a step takes.
+        fixed_bytes: Memory that a step takes besides its images: weights, gradients, two moments of AdamW.
+    """
+
+    bfloat16_gain: float
+    image_bytes: int
+    fixed_bytes: int
+
+
+def measure_network(network: nn.Module, plan: Plan, *, asks_precision: bool) -> Measured:
+    """Measure steps of the network that will be trained, as the plan trains it; weights and random numbers stay.
+
+    Args:
+        network: On the CPU.
+        plan: What is decided so far.
+        asks_precision: Whether it is open in which precision a CPU computes faster; trainings of less than about three
+            minutes do not wait for the answer.
+    """
+    threads, spec = torch.get_num_threads(), plan.preprocessing
+    generator = torch.Generator().manual_seed(plan.seed)
+    images = torch.rand(PROBED_IMAGES, spec.channels, spec.height, spec.width, generator=generator)
+    torch.set_num_threads(plan.threads)
+    probed = deepcopy(network).to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    set_mode(probed, plan, plan.epochs - 1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            images = images.to(plan.device, memory_format=torch.channels_last)
+            image_bytes = _image_bytes(probed, images, plan)
+            gain = _bfloat16_gain(probed, images, plan) if asks_precision and plan.device == "cpu" else 0.0
+    finally:
+        torch.set_num_threads(threads)
+    n_numbers = sum(parameter.numel() for parameter in network.parameters())
+    return Measured(gain, image_bytes, n_numbers * COPIES_OF_WEIGHTS * BYTES_PER_FLOAT32)
+
+
+def _image_bytes(network: nn.Module, images: torch.Tensor, plan: Plan) -> int:
+    """Return what one image leaves in memory for the backward pass, and what that takes on top of it."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(plan):
+        outputs = network(images)  # noqa: F841  its graph must live until all is counted
+    return round(sum(kept.values()) / len(images) * BACKWARD_FACTOR)
+
+
+def _bfloat16_gain(network: nn.Module, images: torch.Tensor, plan: Plan) -> float:
+    """Return how many times as fast bfloat16 is, in turns with float32 for five seconds; 0 for a short training."""
+
+    def step(precision: str) -> float:
+        started = time.perf_counter()
+        with torch.autocast(plan.device, dtype=AUTOCAST[precision], enabled=precision != "float32"):
+            outputs = network(images)
+        network.zero_grad(set_to_none=True)
+        outputs.float().square().mean().backward()
+        return time.perf_counter() - started
+
+    step("float32")
+    expected_s = step("float32") / len(images) * plan.n_train * plan.epochs
+    if expected_s < WORTH_PROBING_S:
+        return 0.0
+    step("bfloat16")
+    pairs = [(step("float32"), step("bfloat16")) for _ in range(STEPS_MIN)]
+    deadline = time.perf_counter() + PROBE_PRECISION_S - sum(map(sum, pairs))
+    while time.perf_counter() < deadline:
+        pairs.append((step("float32"), step("bfloat16")))
+    return statistics.median(full / half for full, half in pairs)
 
 
 def _durations(step: Callable[[], float]) -> list[float]:

@@ -8,8 +8,7 @@ from effmed.errors import RecipeError
 from effmed.learn.plan.values import CARRIED_MIN
 
 if TYPE_CHECKING:
-    from effmed.learn.plan.reasons import Reasons
-    from effmed.learn.plan.values import NativeInput
+    from effmed.learn.plan.values import NativeInput, Reasons
     from effmed.learn.scaling import Variant
     from effmed.recipe import Recipe
 

@@ -11,7 +11,7 @@ from effmed.learn.plan.values import Imbalance
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from effmed.learn.plan.reasons import Reasons
+    from effmed.learn.plan.values import Reasons
     from effmed.recipe import ImbalanceSettings, Recipe
 
 # van den Goorbergh et al. (JAMIA 2022) and Carriero et al. (Stat Med 2025): doing nothing was as good as every

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from effmed.data.pixels import Preprocessing
 from effmed.data.pixels.window import parse_windows
 from effmed.errors import RecipeError
-from effmed.learn.plan.reasons import SET_BY_RECIPE
+from effmed.learn.plan.values import SET_BY_RECIPE
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
-    from effmed.learn.plan.reasons import Reasons
+    from effmed.learn.plan.values import Reasons
     from effmed.recipe import Recipe
 
 Depth: TypeAlias = Literal["uint8", "uint16"]

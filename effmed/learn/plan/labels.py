@@ -10,7 +10,7 @@ from effmed.learn.plan.imbalance import plan_imbalance
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
-    from effmed.learn.plan.reasons import Reasons
+    from effmed.learn.plan.values import Reasons
     from effmed.recipe import Recipe
 
 Task: TypeAlias = Literal["binary", "multiclass", "multilabel"]

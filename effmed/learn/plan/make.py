@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from effmed.data.records import SPLITS
 from effmed.learn.plan.depth import check_joining, manner, plan_depth, plan_tuning, plan_views
-from effmed.learn.plan.fitting import plan_batch, plan_epochs, plan_machine, plan_optimisation
+from effmed.learn.plan.fitting import plan_epochs, plan_optimisation
 from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
 from effmed.learn.plan.labels import plan_loss, plan_task
-from effmed.learn.plan.reasons import SET_BY_RECIPE, Reasons
+from effmed.learn.plan.machine import plan_batch, plan_machine, plan_memory
 from effmed.learn.plan.resolution import plan_size
-from effmed.learn.plan.values import Head, Machine, NativeInput, Plan
+from effmed.learn.plan.values import Head, Machine, NativeInput, Plan, Reasons
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
@@ -40,7 +40,7 @@ def make_plan(
         DataError: Of several labels one is always or never present in train, or none can be judged on val.
     """
     reasons = Reasons()
-    reasons.sentences |= _variant_reasons(recipe, why)
+    reasons.sentences["variant"] = why or NAMED
     classes = tuple(fingerprint.train_images_per_class)
     task = plan_task(recipe, fingerprint, reasons)
     n_train = fingerprint.images_per_split["train"]
@@ -62,6 +62,7 @@ def make_plan(
         **plan_frames(recipe, reasons),
         **plan_level(recipe, len(classes), task, reasons),
         batch_size=batch_size,
+        **plan_memory(recipe, batch_size, machine, reasons),
         epochs=epochs,
         **{f"n_{split}": fingerprint.images_per_split[split] for split in SPLITS},
         depth=depth,
@@ -69,7 +70,7 @@ def make_plan(
         **plan_tuning(recipe, depth, reasons),
         **plan_optimisation(recipe, variant, how, epochs, reasons),
         **plan_loss(recipe, fingerprint, reasons),
-        **plan_machine(recipe, machine, reasons),
+        **plan_machine(recipe, machine, epochs * n_train, reasons),
         reasons=reasons.sentences,
         warnings=tuple(reasons.warnings),
     )
@@ -82,14 +83,6 @@ def _start(native: NativeInput, channels: int) -> dict[str, object]:
         "mean": per_channel(native.mean, channels),
         "std": per_channel(native.std, channels),
     }
-
-
-def _variant_reasons(recipe: Recipe, why: str) -> dict[str, str]:
-    budget_min = recipe.train.time_budget_min
-    if not budget_min:
-        return {"variant": why or NAMED}
-    idle = "" if why else "; without effect: the variant is named"
-    return {"variant": why or NAMED, "train.time_budget_min": f"{budget_min:g} min, {SET_BY_RECIPE}{idle}"}
 
 
 def _weights_reason(native: NativeInput, variant: Variant, head: Head) -> str:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effmed.data.fingerprint import median_shape, padded_fraction
-from effmed.learn.plan.reasons import SET_BY_RECIPE
-from effmed.learn.plan.values import CARRIED_MIN
+from effmed.learn.plan.values import CARRIED_MIN, SET_BY_RECIPE
 from effmed.learn.scaling import BASE_RESOLUTION_PX, VARIANTS, compound_scaling
 from effmed.recipe import SIDE_MAX_PX, SIDE_MIN_PX, input_sides
 
 if TYPE_CHECKING:
     from effmed.data.fingerprint import Fingerprint
-    from effmed.learn.plan.reasons import Reasons
-    from effmed.learn.plan.values import NativeInput
+    from effmed.learn.plan.values import NativeInput, Reasons
     from effmed.learn.scaling import Variant
     from effmed.recipe import Recipe
 

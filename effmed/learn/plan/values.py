@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from effmed.data.pixels import Preprocessing
 from effmed.learn.scaling import PHI_PREFIX, find_variant
-from effmed.recipe import AugmentSettings, DecisionSettings, ImbalanceMethod
+from effmed.recipe import AugmentSettings, Auto, DecisionSettings, ImbalanceMethod
 
+T = TypeVar("T")
+SET_BY_RECIPE = "set by the recipe"
 CARRIED_MIN = 0.5  # share of the parameters below which a network learns from scratch, whatever it was given
+
+
+class Reasons:
+    """Collects a sentence per decision, and what speaks against it, while the plan is made."""
+
+    def __init__(self) -> None:
+        self.sentences: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+    def choose(self, key: str, wanted: T | Auto, automatic: T, sentence: str) -> T:
+        """Take the recipe's value, or the automatic one with its reason."""
+        if wanted != "auto":
+            self.sentences[key] = SET_BY_RECIPE
+            return wanted
+        self.sentences[key] = sentence
+        return automatic
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,11 @@ class Machine:
         memory_bytes: Of the GPU; elsewhere what this process may use. 0 if unknown.
         speed: Multiply-adds per second of training, 0 where nobody measured it.
         can_keep_memory: Whether the C library can be told to keep freed memory.
+        processes: That train together, one per device; of a CPU they share cores and memory.
+        bfloat16_gain: Steps in bfloat16 per step in float32 of the network that will be trained; 0 where nobody
+            measured it.
+        image_bytes: Memory that one more image in a step takes; 0 where nobody measured it.
+        fixed_bytes: Memory that a step takes besides its images.
     """
 
     device: Literal["cpu", "cuda", "mps"]
@@ -79,6 +102,10 @@ class Machine:
     memory_bytes: int = 0
     speed: float = 0.0
     can_keep_memory: bool = False
+    processes: int = 1
+    bfloat16_gain: float = 0.0
+    image_bytes: int = 0
+    fixed_bytes: int = 0
 
 
 class Imbalance(BaseModel):
@@ -140,7 +167,13 @@ class Plan(BaseModel):
     dropout: float
     drop_path: float
     batch_size: int
+    micro_batch: int
+    processes: int
+    share_statistics: bool
+    gradient_checkpointing: bool
     epochs: int
+    time_budget_min: float
+    checkpoint_min: float
     learning_rate: float
     weight_decay: float
     warmup_fraction: float
@@ -152,6 +185,10 @@ class Plan(BaseModel):
     ema_decay: float
     loss: Literal["binary cross-entropy", "cross-entropy"]
     imbalance: Imbalance
+    label_smoothing: float
+    mixup: float
+    cutmix: float
+    progressive: float
     uncertain: Literal["ignore", "zeros", "ones"]
     blank: Literal["ignore", "zeros"]
     metric: Literal["auroc", "log_loss"]
@@ -165,6 +202,7 @@ class Plan(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"]
     threads: int
     keep_memory: bool
+    compile: bool
     n_train: int
     n_val: int
     n_test: int

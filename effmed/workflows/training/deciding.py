@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from effmed.data.cache import open_cache
@@ -13,7 +13,7 @@ from effmed.learn.choosing import choose_variant
 from effmed.learn.fitting import check_head
 from effmed.learn.fitting.depth import check_depth
 from effmed.learn.machine.device import find_machine
-from effmed.learn.machine.probe import measure_speed
+from effmed.learn.machine.probe import measure_network, measure_speed
 from effmed.learn.network import build_network, check_size_fits, takes_one_size
 from effmed.learn.plan import Plan, Reasons, make_plan, plan_precision
 from effmed.learn.scaling import AUTO, find_variant
@@ -102,7 +102,12 @@ def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     machine = find_machine(recipe.train.device)
     decided = make_plan(recipe, fingerprint, variant, native, machine, training.chosen_because)
     check_size_fits(decided)
-    return fingerprint, decided
+    if decided.depth == "head":
+        return fingerprint, decided
+    asks = recipe.train.precision == "auto"
+    measured = asdict(measure_network(build_network(decided), decided, asks_precision=asks))
+    machine = replace(machine, **measured)
+    return fingerprint, make_plan(recipe, fingerprint, variant, native, machine, training.chosen_because)
 
 
 def _check_start(decided: Plan, start: StartingWeights) -> None:

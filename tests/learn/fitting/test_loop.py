@@ -8,7 +8,7 @@ import torch
 
 from effmed.errors import RecipeError
 from effmed.learn.bundle import weights_digest
-from effmed.learn.fitting import fit, start_training
+from effmed.learn.fitting import Epoch, Step, fit, fit_steps, start_training
 from effmed.learn.fitting.checkpoints import read_checkpoint, write_checkpoint
 from effmed.learn.fitting.loop import learning_rate_factor
 from effmed.learn.network import build_network
@@ -66,12 +66,14 @@ def test_the_best_epoch_is_the_one_with_the_largest_score():
     assert all(epoch.val_score == -epoch.val_loss for epoch in epochs)
 
 
-def test_steps_are_told():
-    told = []
-    plan = make.plan(epochs=1)
+def test_every_step_is_an_item():
+    plan = make.plan(epochs=2)
     state = start_training(build_network(plan), plan)
-    list(fit(state, make.images(24), make.images(12), plan, lambda done, total: told.append((done, total))))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    moments = list(fit_steps(state, make.images(24), make.images(12), plan))
+    steps = [(moment.epoch, moment.step, moment.n_steps) for moment in moments if isinstance(moment, Step)]
+    assert steps == [(epoch, step, 3) for epoch in (1, 2) for step in (1, 2, 3)]
+    assert [isinstance(moment, Epoch) for moment in moments] == [False, False, False, True] * 2
+    assert moments[2].loss == pytest.approx(moments[3].train_loss)
 
 
 def test_resuming_gives_the_weights_of_the_uninterrupted_training(tmp_path):

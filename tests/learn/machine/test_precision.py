@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from effmed.learn.fitting import predict_logits
-from effmed.learn.fitting.precision import autocast
+from effmed.learn.machine.precision import autocast
 from effmed.learn.network import build_network
 from tests.learn import make
 

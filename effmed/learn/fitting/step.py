@@ -1,0 +1,145 @@
+"""One step of the optimiser: forward and backward, in parts where memory is short, and what is checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from effmed.errors import MachineError, RecipeError
+from effmed.learn.fitting.mixing import mix
+from effmed.learn.imbalance import imbalanced_loss, make_targets
+from effmed.learn.machine.precision import autocast
+
+if TYPE_CHECKING:
+    from effmed.learn.fitting.state import TrainingState
+    from effmed.learn.loader import Batch
+    from effmed.learn.machine.team import Team
+    from effmed.learn.plan import Plan
+
+STEP_STREAM = 3  # of the seed; the loader has the others
+SHOWN = 10  # images of a batch that are named
+NO_MEMORY = "can't allocate memory"  # what torch's allocator of the CPU says; that of CUDA has an error of its own
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave, still on the device: reading it waits for all that was sent there.
+
+    Attributes:
+        loss: Of the whole batch, per image.
+        norm: Length of the gradient; of float16 nothing, whose scaled gradient may overflow.
+        batch: What it learned from.
+        step: 1 for the first of the epoch.
+    """
+
+    loss: torch.Tensor
+    norm: torch.Tensor
+    batch: Batch
+    step: int
+
+
+def take_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: Team) -> Outcome:
+    """Learn from one batch, in as many parts as memory allows; dropout is drawn by seed, epoch, step and process alone.
+
+    Raises:
+        MachineError: Even two images at a time are too many, or a process is lost.
+    """
+    while True:
+        try:
+            return _try_step(state, plan, batch, step, team)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not is_out_of_memory(error):
+                raise
+            _make_room(state, plan, team, error)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device has said that it has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error)
+
+
+def check_finite(outcome: Outcome, plan: Plan, epoch: int, names: tuple[str, ...]) -> float:
+    """Read the loss of a step.
+
+    Args:
+        outcome: Of a step.
+        plan: What was decided.
+        epoch: 1 for the first.
+        names: Of all training images, or none.
+
+    Raises:
+        RecipeError: Loss or gradient are no number; the images of the batch are named.
+    """
+    loss, norm = float(outcome.loss), float(outcome.norm)
+    if math.isfinite(loss) and math.isfinite(norm):
+        return loss
+    chosen = outcome.batch.chosen
+    shown = ", ".join(names[i] if names else f"number {i}" for i in chosen[:SHOWN])
+    more = f" … ({len(chosen)} in all)" if len(chosen) > SHOWN else ""
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm}"
+    problem = f"{what} in epoch {epoch}, step {outcome.step}, at the images {shown}{more}"
+    raise RecipeError(
+        problem, hint=f"look at these; or lower it: --set train.learning_rate={plan.learning_rate / 10:g}"
+    )
+
+
+def _try_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: Team) -> Outcome:
+    chance = np.random.SeedSequence((plan.seed, STEP_STREAM, state.epoch, step, team.rank))
+    torch.manual_seed(int(chance.generate_state(1)[0]))
+    mixing = np.random.default_rng(chance)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss = torch.zeros(1, device=plan.device)
+    for inputs, truth in _parts(batch, state.micro_batch, team.size):
+        loss += _learn(state, plan, inputs, truth, mixing, batch.n_terms)
+    gradients = [
+        each.grad for group in state.optimiser.param_groups for each in group["params"] if each.grad is not None
+    ]
+    team.add_up([*gradients, loss])
+    scaled = state.scaler.is_enabled()
+    norm = torch.zeros(1) if scaled else torch.nn.utils.get_total_norm(gradients)
+    if plan.device == "cuda" or (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+        state.scaler.step(state.optimiser)  # not from what is no number, where it costs nothing to know
+        state.scaler.update()
+    return Outcome(loss, norm, batch, step)
+
+
+def _learn(
+    state: TrainingState,
+    plan: Plan,
+    inputs: torch.Tensor,
+    truth: torch.Tensor,
+    chance: np.random.Generator,
+    n_terms: int,
+) -> torch.Tensor:
+    """Add the gradient of some images; return their part of the loss."""
+    n_classes = 2 if truth.ndim > 1 else len(plan.classes)
+    targets = make_targets(truth.to(plan.device), n_classes, plan.label_smoothing)
+    inputs, targets = mix(inputs.to(plan.device, non_blocking=True), targets, plan, chance)
+    with autocast(plan):
+        logits = state.forward(inputs)
+    loss = imbalanced_loss(logits.float(), targets, plan.imbalance) / n_terms
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+    return loss.detach()
+
+
+def _parts(batch: Batch, micro_batch: int, n_processes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Divide a batch evenly into as many parts as memory asks for, as many in every process."""
+    largest = math.ceil(len(batch.chosen) / n_processes)
+    n_parts = math.ceil(largest / micro_batch)
+    return list(zip(batch.inputs.tensor_split(n_parts), batch.truth.tensor_split(n_parts), strict=True))
+
+
+def _make_room(state: TrainingState, plan: Plan, team: Team, error: RuntimeError) -> None:
+    """Halve the images at a time, after memory ran out."""
+    if team.size > 1 or state.micro_batch <= 2:
+        problem = f"the memory of {plan.device_name} is too small for {state.micro_batch} images at a time"
+        hint = f"--set train.micro_batch={max(1, state.micro_batch // 2)}, or a smaller --variant or model.image_size"
+        raise MachineError(problem, hint=hint) from error
+    state.micro_batch = math.ceil(state.micro_batch / 2)
+    state.optimiser.zero_grad(set_to_none=True)
+    if plan.device == "cuda":  # pragma: no cover  needs a GPU
+        torch.cuda.empty_cache()

@@ -1,0 +1,92 @@
+"""Batch normalisation over the images of all processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm  # what all of them are, timm's own too
+
+from effmed.errors import RecipeError
+from effmed.learn.machine.team import AddUp
+
+if TYPE_CHECKING:
+    from effmed.learn.machine.team import Team
+
+
+class SharedBatchNorm(_BatchNorm):
+    """Batch normalisation whose mean and variance are those of a batch spread over all processes.
+
+    torch's own SyncBatchNorm computes on GPUs alone; this one on all devices, with names and values of the layer that
+    it takes the place of, and the activation that timm puts behind it.
+    """
+
+    def __init__(self, layer: _BatchNorm) -> None:
+        super().__init__(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        self.weight, self.bias = layer.weight, layer.bias
+        self.running_mean, self.running_var = layer.running_mean, layer.running_var
+        self.num_batches_tracked = layer.num_batches_tracked
+        self.drop = getattr(layer, "drop", nn.Identity())
+        self.act = getattr(layer, "act", nn.Identity())
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return normalised inputs, ``(batch, channel, …)``."""
+        if not self.training:
+            found = functional.batch_norm(
+                inputs, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+            return self.act(self.drop(found))  # type: ignore[no-any-return]  # a module's
+        dimensions = [0, *range(2, inputs.ndim)]
+        shape = (1, -1, *(1,) * (inputs.ndim - 2))
+        wide = inputs.float()
+        n_local = wide.numel() // wide.shape[1]
+        sums = AddUp.apply(torch.cat([wide.sum(dimensions), wide.new_tensor([n_local])]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = wide - mean.view(shape)
+        variance = AddUp.apply(centred.square().sum(dimensions)) / count
+        self._remember(mean.detach(), variance.detach(), float(count))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        found = centred * scale.view(shape) + self.bias.view(shape)
+        return self.act(self.drop(found.to(inputs.dtype)))  # type: ignore[no-any-return]  # a module's
+
+    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: float) -> None:
+        """Move the running statistics, of which the variance is the unbiased one, as torch does."""
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            return
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / max(1.0, count - 1)), self.momentum)
+
+
+def share_statistics(network: nn.Module, team: Team) -> None:
+    """Put ``SharedBatchNorm`` in the place of every batch normalisation; nothing where a process is alone."""
+    if team.size == 1:
+        return
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, SharedBatchNorm(child))
+
+
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Let a network of timm forget what is inside its blocks, and compute it again for the backward pass.
+
+    Batch normalisation then sees every batch twice: two updates of a running statistic that keeps √(1 − m) of itself
+    are one that keeps 1 − m.
+
+    Raises:
+        RecipeError: The network cannot.
+    """
+    try:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]  # timm's, no module
+    except (AssertionError, AttributeError) as error:
+        problem = f"{type(network).__name__} of timm cannot compute its blocks twice to save memory"
+        raise RecipeError(problem, hint="--set train.gradient_checkpointing=false") from error
+    blocks = getattr(network, "blocks", None)
+    for module in [] if blocks is None else blocks.modules():
+        if isinstance(module, _BatchNorm) and module.momentum is not None:
+            module.momentum = 1 - (1 - module.momentum) ** 0.5

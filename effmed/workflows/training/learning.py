@@ -1,0 +1,225 @@
+"""From the plan to the best weights of one network, resumable after every checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from effmed.errors import PreemptedError
+from effmed.learn.fitting import Epoch, fit_steps, head_of, read_features, start_training
+from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
+from effmed.learn.machine.allocator import keep_memory
+from effmed.learn.machine.team import LostError
+from effmed.learn.network import build_network
+from effmed.run import Run, append_line, check_writable, write_json, write_text
+from effmed.workflows.talk import progress_of
+from effmed.workflows.training.stopping import listening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from effmed.learn.fitting import Step, TrainingState
+    from effmed.learn.loader import Examples
+    from effmed.learn.plan import Plan
+    from effmed.learn.weights.find import StartingWeights
+    from effmed.workflows.talk import Talk
+    from effmed.workflows.training.job import Job
+    from effmed.workflows.training.stopping import Request
+
+RUN_SPACE_MB = 20  # predictions, report and plots; checkpoints come on top
+COPIES = 4  # of the weights in a checkpoint: these, the best, two moments of AdamW; one more where they are averaged
+SECONDS_PER_MINUTE = 60.0
+Weights: TypeAlias = dict[str, torch.Tensor]
+Module: TypeAlias = torch.nn.Module
+
+
+def learn(job: Job, start: StartingWeights, talk: Talk) -> tuple[Module, int]:
+    """Train one network from the start; from its first checkpoint on, before the first step, it can be continued.
+
+    Returns:
+        The network with its best weights, and the best epoch.
+    """
+    run, decided = job.run, job.plan
+    torch.manual_seed(decided.seed)
+    network = build_network(decided, start.tensors, keep_head=start.head == decided.head)
+    check_writable(run.folder, needed_mb=_space_mb(network, decided))
+    state = start_training(_fitted(network, decided), decided, job.team)
+    if decided.depth == "head":
+        write_start(run.last, network)
+    write_checkpoint(run.last, state, {})
+    write_json(run.plan, decided)  # last: what has a plan can be continued
+    return _learn(job, network, state, {}, talk)
+
+
+def learn_on(job: Job, talk: Talk) -> tuple[Module, int]:
+    """Continue one network after its last checkpoint; as ``learn`` otherwise."""
+    run, decided = job.run, job.plan
+    network = build_network(decided)
+    state = start_training(_fitted(network, decided), decided, job.team)
+    if decided.depth == "head":
+        read_start(run.last, network)
+    best, damaged = read_checkpoint(run.last, state)
+    for sentence in damaged:
+        talk.warn(f"{sentence}; the one before it is used")
+    if job.team.is_first:
+        _forget_after(run, state.epoch)
+    talk.say(_where(state, decided))
+    return _learn(job, network, state, best, talk)
+
+
+def _where(state: TrainingState, decided: Plan) -> str:
+    within = f" and {len(state.losses)} steps" if state.losses else ""
+    best = f"; the best was {state.best_epoch}" if state.best_epoch else ""
+    return f"{state.epoch} of {decided.epochs} epochs{within} are done{best}"
+
+
+def _forget_after(run: Run, epoch: int) -> None:
+    """Take the lines of epochs that the checkpoint does not hold out of the history; they are run again.
+
+    A last line that was being written when the process died is one of these.
+    """
+    if not run.history.is_file():
+        return
+    kept = []
+    for line in run.history.read_text(encoding="utf-8").splitlines():
+        try:
+            number = json.loads(line)["number"]
+        except json.JSONDecodeError:
+            break
+        if number <= epoch:
+            kept.append(line)
+    write_text(run.history, "".join(f"{line}\n" for line in kept))
+
+
+def _space_mb(network: Module, decided: Plan) -> int:
+    """Return the MB that the checkpoints of a run take while one more is written, and its bundle."""
+    n_bytes: int = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    copies = (KEPT + 1) * (COPIES + int(decided.ema_decay > 0)) + 1
+    return RUN_SPACE_MB + math.ceil(copies * n_bytes / 1e6)
+
+
+def _fitted(network: Module, decided: Plan) -> Module:
+    return head_of(network, decided) if decided.depth == "head" else network
+
+
+def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk: Talk) -> tuple[Module, int]:
+    """Train to the end and leave the best weights in the network."""
+    torch.set_num_threads(job.plan.threads)
+    if job.plan.keep_memory:
+        keep_memory()
+    if job.team.is_first:
+        job.team.tell(str(job.run.folder))  # the others begin
+    state.used_s += time.perf_counter() - job.started
+    train, val = _examples(job, network, talk)
+    watch = _Watch(job, state, best, talk)
+    with listening() as request, _asked(request):
+        for moment in fit_steps(state, train, val, job.plan, job.team):
+            if isinstance(moment, Epoch):
+                watch.ended(moment)
+            else:
+                watch.stepped(moment, request)
+    if state.is_over:
+        budget = f"train.time_budget_min = {job.plan.time_budget_min:g}"
+        talk.warn(f"{budget}: time was over in epoch {state.epoch} of {job.plan.epochs}; the schedule went with it")
+    state.network.load_state_dict(watch.best)
+    return network, state.best_epoch
+
+
+@contextmanager
+def _asked(request: Request) -> Iterator[None]:
+    """Take the loss of a process for what it is where all were asked to end: the first one has saved everything."""
+    try:
+        yield
+    except LostError as error:
+        if not request:
+            raise
+        raise PreemptedError(f"{request.name}: {error.problem}", hint=error.hint) from error
+
+
+class _Watch:
+    """What is kept and told while a network learns; only the first process writes."""
+
+    def __init__(self, job: Job, state: TrainingState, best: Weights, talk: Talk) -> None:
+        self.job = job
+        self.state = state
+        self.best = best
+        self.talk = talk
+        self.micro_batch = state.micro_batch
+        self.progress = progress_of(talk, "training")
+        self.started, self.before = time.perf_counter(), state.epoch
+        self.saved = self.started
+
+    def ended(self, epoch: Epoch) -> None:
+        """Keep the best weights, a line of the history, and a checkpoint."""
+        if epoch.is_best:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.state.judged.state_dict().items()}
+        if not self.job.team.is_first:
+            return
+        append_line(self.job.run.history, json.dumps(asdict(epoch)))
+        self._save()
+        passed_s = time.perf_counter() - self.started
+        left_s = passed_s / (epoch.number - self.before) * (self.job.plan.epochs - epoch.number)
+        self.talk.say(_epoch_line(epoch, self.job.plan, left_s))
+
+    def stepped(self, step: Step, request: Request) -> None:
+        """Tell how far it is, save from time to time, and end where somebody asks for it.
+
+        Raises:
+            PreemptedError: Somebody did; a checkpoint is written.
+        """
+        if not self.job.team.is_first:
+            return
+        self.progress(step.step, step.n_steps)
+        if self.state.micro_batch != self.micro_batch:
+            self._remember_memory()
+        due_s = self.job.plan.checkpoint_min * SECONDS_PER_MINUTE
+        is_due = bool(due_s) and time.perf_counter() - self.saved >= due_s
+        if (request or is_due) and step.step < step.n_steps and self.state.is_finite:
+            self._save()
+        if request and step.step < step.n_steps:
+            problem = f"{request.name}: stopped in epoch {step.epoch} after step {step.step}; a checkpoint is written"
+            raise PreemptedError(problem, hint=f"effmed train --resume --run {self.job.run.folder}")
+
+    def _save(self) -> None:
+        write_checkpoint(self.job.run.last, self.state, self.best)
+        self.saved = time.perf_counter()
+
+    def _remember_memory(self) -> None:
+        """Write into the plan that fewer images are taken at a time than was planned."""
+        self.micro_batch, planned = self.state.micro_batch, self.job.plan
+        self.talk.warn(
+            f"memory ran out: {self.micro_batch} images at a time from now on, {planned.batch_size} per step as before"
+        )
+        reason = f"memory ran out with more; {planned.micro_batch} were planned"
+        changes = {"micro_batch": self.micro_batch, "reasons": planned.reasons | {"train.micro_batch": reason}}
+        write_json(self.job.run.plan, planned.model_copy(update=changes))
+
+
+def _examples(job: Job, network: Module, talk: Talk) -> tuple[Examples, Examples]:
+    """Return what the training learns from and is judged by: images, or their features where the head learns alone."""
+    train, val, decided = job.images("train"), job.images("val"), job.plan
+    if decided.depth != "head":
+        return train, val
+    started = time.perf_counter()
+    told = progress_of(talk, "computing features")
+    learned = read_features(network, train, decided, n_views=decided.views, on_step=told)
+    judged = read_features(network, val, decided)
+    n_rows = decided.views * len(train) + len(val)
+    talk.say(
+        f"features of {n_rows} images computed in {time.perf_counter() - started:.0f} s; the head learns from them"
+    )
+    return learned, judged
+
+
+def _epoch_line(epoch: Epoch, decided: Plan, left_s: float) -> str:
+    mark = ", best so far" if epoch.is_best else ""
+    return (
+        f"epoch {epoch.number}/{decided.epochs}: loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f}, "
+        f"val {decided.metric} {abs(epoch.val_score):.4f}{mark}; {epoch.duration_s:.0f} s, at most {left_s:.0f} s left"
+    )

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from effmed.errors import RecipeError
+from effmed.learn.machine.statistics import SharedBatchNorm, checkpoint_blocks, share_statistics
+from effmed.learn.machine.team import ALONE, Team
+from effmed.learn.network import build_network, create_network
+from tests.learn import make
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return build_network(make.plan())
+
+
+def test_the_layers_keep_names_and_values_and_judge_alike():
+    plain, shared = network(), network()
+    share_statistics(shared, Team(0, 2))
+    assert list(plain.state_dict()) == list(shared.state_dict())
+    assert sum(isinstance(module, SharedBatchNorm) for module in shared.modules()) > 5
+    images = torch.rand(4, 1, 32, 32)
+    assert torch.allclose(plain.eval()(images), shared.eval()(images), atol=1e-6)
+
+
+def test_a_process_alone_keeps_its_layers():
+    alone = network()
+    share_statistics(alone, ALONE)
+    assert not any(isinstance(module, SharedBatchNorm) for module in alone.modules())
+
+
+def test_one_process_learns_as_with_the_layers_of_torch(monkeypatch):
+    """With nobody to add up with, values, gradients and running statistics are those of torch."""
+    monkeypatch.setattr("effmed.learn.machine.team.distributed.all_reduce", lambda tensor: None)
+    plain, shared = network(), network()
+    share_statistics(shared, Team(0, 2))
+    images = torch.rand(6, 1, 32, 32)
+    for each in (plain, shared):
+        each.train()(images).square().mean().backward()
+    for (name, one), other in zip(plain.named_parameters(), shared.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-6), name
+    for (name, one), other in zip(plain.named_buffers(), shared.buffers(), strict=True):
+        assert torch.allclose(one.float(), other.float(), rtol=1e-4, atol=1e-6), name
+
+
+def test_blocks_that_are_computed_twice_have_the_same_gradient_and_statistics():
+    plain, saving = network(), network()
+    checkpoint_blocks(saving)
+    images = torch.rand(6, 1, 32, 32)
+    for each in (plain, saving):
+        each.train()(images).square().mean().backward()
+    for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-7), name
+    for (name, one), other in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        assert "num_batches" in name or torch.allclose(one, other, rtol=1e-5, atol=1e-7), name
+
+
+def test_they_need_less_memory():
+    kept = []
+    for twice in (False, True):
+        learned, n_bytes = network(), []
+        if twice:
+            checkpoint_blocks(learned)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, n=n_bytes: n.append(t.nbytes) or t, lambda t: t):
+            learned.train()(torch.rand(6, 1, 32, 32))
+        kept.append(sum(n_bytes))
+    assert kept[1] < kept[0] / 2
+
+
+def test_a_network_that_cannot_is_said():
+    with pytest.raises(RecipeError, match="cannot compute its blocks twice"):
+        checkpoint_blocks(create_network("inception_v3", n_outputs=1, channels=3))

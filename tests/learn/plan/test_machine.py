@@ -1,0 +1,100 @@
+import pytest
+
+from effmed.learn.plan import Machine, Reasons
+from effmed.learn.plan.machine import plan_batch, plan_machine, plan_memory, plan_precision
+from effmed.recipe import make_recipe
+
+GB = 10**9
+
+
+def machine(device="cpu", *, bfloat16=False, **facts):
+    return Machine(device, "a machine", 4, bfloat16, **facts)
+
+
+def memory(batch_size, recipe=None, **facts):
+    reasons = Reasons()
+    found = plan_memory(make_recipe(recipe or {}), batch_size, machine(**facts), reasons)
+    return found, reasons.sentences
+
+
+def precision(recipe=None, **facts):
+    reasons = Reasons()
+    return plan_precision(make_recipe(recipe or {}), machine(**facts), reasons), reasons.sentences["train.precision"]
+
+
+def test_a_cpu_takes_bfloat16_only_where_it_was_measured_to_be_faster():
+    assert precision()[0] == "float32"
+    assert precision(bfloat16_gain=0.8) == (
+        "float32",
+        "bfloat16 is 0.80 times as fast as float32 here, measured on this network",
+    )
+    assert precision(bfloat16_gain=1.05)[0] == "float32"  # not worth its rounding
+    assert precision(bfloat16_gain=1.3)[0] == "bfloat16"
+    assert precision({"train": {"precision": "float32"}}, bfloat16_gain=1.3)[0] == "float32"
+
+
+def test_a_gpu_takes_the_half_precision_that_it_has():
+    assert precision(device="cuda", bfloat16=True)[0] == "bfloat16"
+    assert precision(device="cuda")[0] == "float16"
+
+
+def test_a_step_that_fits_is_taken_at_once():
+    found, reasons = memory(32, memory_bytes=16 * GB, image_bytes=100 * 10**6)
+    assert found["micro_batch"] == 32
+    assert not found["gradient_checkpointing"]
+    assert reasons["train.micro_batch"] == "a whole step fits: an image takes 100 MB of 16.0 GB"
+
+
+def test_a_step_that_does_not_fit_is_taken_in_parts():
+    found, reasons = memory(32, memory_bytes=4 * GB, image_bytes=100 * 10**6)  # half of it: 20 images
+    assert found["micro_batch"] == 16
+    assert not found["gradient_checkpointing"]
+    assert "gradients of parts are added up" in reasons["train.micro_batch"]
+
+
+def test_before_fewer_than_eight_images_blocks_are_computed_twice():
+    found, _ = memory(32, memory_bytes=GB, image_bytes=100 * 10**6)  # five images, or nine
+    assert found["gradient_checkpointing"]
+    assert found["micro_batch"] == 8
+    found, _ = memory(32, {"train": {"gradient_checkpointing": False}}, memory_bytes=GB, image_bytes=100 * 10**6)
+    assert found["micro_batch"] == 4
+    assert memory(32, memory_bytes=GB, image_bytes=GB)[0]["micro_batch"] == 2  # two at least
+
+
+def test_what_nobody_measured_changes_nothing():
+    found, reasons = memory(32, memory_bytes=GB)
+    assert found["micro_batch"] == 32
+    assert reasons["train.gradient_checkpointing"] == "not measured"
+
+
+def test_the_recipe_is_heard_but_no_part_is_larger_than_the_step():
+    assert memory(32, {"train": {"micro_batch": 4}})[0]["micro_batch"] == 4
+    assert memory(32, {"train": {"micro_batch": 64}})[0]["micro_batch"] == 32
+
+
+def test_processes_on_a_cpu_share_its_memory_and_have_their_part_of_the_batch():
+    facts = {"memory_bytes": 4 * GB, "image_bytes": 100 * 10**6}
+    assert memory(32, processes=2, **facts)[0]["micro_batch"] == 8  # 16 each, of which 10 fit
+    assert memory(32, processes=2, device="cuda", **facts)[0]["micro_batch"] == 16
+
+
+def test_statistics_are_shared_where_each_process_has_few_images():
+    assert not memory(8)[0]["share_statistics"]
+    assert memory(16, processes=2)[0]["share_statistics"]
+    assert not memory(64, processes=2)[0]["share_statistics"]
+    assert memory(64, {"train": {"share_statistics": True}}, processes=2)[0]["share_statistics"]
+
+
+def test_every_process_has_a_batch_as_large_as_one_alone_has():
+    sizes = [plan_batch(make_recipe({}), 10_000, (224, 224), machine(processes=n), Reasons()) for n in (1, 2, 4)]
+    assert sizes == [32, 64, 128]
+    assert plan_batch(make_recipe({}), 160, (224, 224), machine(processes=2), Reasons()) == 16  # still ten steps
+
+
+@pytest.mark.parametrize(
+    ("device", "n_seen", "progressive", "compiled"),
+    [("cuda", 10**6, 1.0, True), ("cuda", 10**5, 1.0, False), ("cpu", 10**7, 1.0, False), ("cuda", 10**6, 0.5, False)],
+)
+def test_compiling_is_for_long_trainings_on_cuda(device, n_seen, progressive, compiled):
+    recipe = make_recipe({"train": {"progressive": progressive}})
+    assert plan_machine(recipe, machine(device), n_seen, Reasons())["compile"] is compiled

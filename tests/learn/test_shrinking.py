@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from effmed.learn.loader import train_batches
+from effmed.learn.shrinking import shrink, side_factor
+from effmed.recipe import AugmentSettings
+from tests.learn import make
+
+
+def test_sides_grow_in_four_stages_to_the_whole():
+    plan = make.plan(epochs=8, progressive=0.4)
+    factors = [side_factor(plan, epoch) for epoch in range(8)]
+    assert factors == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.8, 0.8, 1.0, 1.0])
+    assert [side_factor(make.plan(epochs=8), epoch) for epoch in range(8)] == [1.0] * 8
+    assert side_factor(make.plan(epochs=2, progressive=0.5), 1) < 1  # too few epochs for four stages
+
+
+def test_shrinking_keeps_the_mean_grey_and_the_type():
+    chance = np.random.default_rng(0)
+    for dtype, largest in ((np.uint8, 255), (np.uint16, 65535)):
+        pixels = chance.integers(0, largest, (64, 96)).astype(dtype)
+        small = shrink(pixels, 0.5)
+        assert small.shape == (32, 48)
+        assert small.dtype == dtype
+        assert float(small.mean()) == pytest.approx(float(pixels.mean()), rel=0.01)
+    assert shrink(pixels, 1.0) is pixels
+
+
+def test_the_first_epochs_learn_from_smaller_images_and_the_last_from_whole_ones():
+    plan = make.plan(epochs=4, progressive=0.5, augment=AugmentSettings())
+    sides = [next(train_batches(make.images(8), plan, epoch)).inputs.shape[-1] for epoch in range(4)]
+    assert sides == [16, 24, 24, 32]

@@ -1,0 +1,34 @@
+import os
+import signal
+import threading
+
+from effmed.workflows.training.stopping import REQUESTS, listening
+
+
+def test_a_signal_is_remembered_until_it_is_asked_for():
+    for name in REQUESTS:
+        with listening() as request:
+            assert not request
+            os.kill(os.getpid(), getattr(signal, name))
+            assert request
+            assert request.name == name
+
+
+def test_what_was_done_about_signals_before_is_done_again_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_thread_hears_nothing_and_works_all_the_same():
+    heard = []
+
+    def work():
+        with listening() as request:
+            heard.append(bool(request))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [False]
