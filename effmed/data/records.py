@@ -31,6 +31,7 @@ FRAME_DIGITS = 9
 LABEL = "label_"  # before the name of each label, where labels do not exclude each other
 NPZ_SUFFIX = ".npz"
 SPLITS = ("train", "val", "test")
+FOLD = "fold"  # column of a manifest whose train and val are divided into folds: "1" to "K", NA in test
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class Manifest:
 
     Attributes:
         root: The data folder, or the .npz file.
-        frame: One row per image with the columns of ``COLUMNS``; text columns hold NA where nothing is known. Where
-            labels do not exclude each other, a column ``label_<name>`` for each: "1" present, "0" absent, "-1"
-            uncertain, or NA; ``label`` then names them in words.
+        frame: One row per image with the columns of ``COLUMNS``, and ``fold`` where there are folds; text columns
+            hold NA where nothing is known. Where labels do not exclude each other, a column ``label_<name>`` for each:
+            "1" present, "0" absent, "-1" uncertain, or NA; ``label`` then names them in words.
         classes: Class names in the order of the network's outputs; two classes are (negative, positive).
         unreadable: Files that could not be read.
         reasons: How patient, classes, labels and split were found: one sentence each.
@@ -100,7 +101,7 @@ class Manifest:
         """Iterate over the rows as records."""
         for row in self.frame.to_dict("records"):
             known: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
-            more = label_columns(self.frame)
+            more = _more_columns(self.frame)
             attributes = {name: known.pop(name) for name in (*OBJECT, *ATTRIBUTES, *PICTURE, *PROVENANCE, *more)}
             yield Record(**known, attributes=attributes)
 
@@ -160,6 +161,11 @@ def label_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns if str(name).startswith(LABEL)]
 
 
+def _more_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that not every manifest has: the fold, and labels that do not exclude each other."""
+    return [*([FOLD] if FOLD in frame else []), *label_columns(frame)]
+
+
 def has_class(frame: pd.DataFrame, name: str) -> pd.Series:
     """Tell which rows are of a class, or have a label among others; (n,) bool."""
     held = frame[LABEL + name] == "1" if LABEL + name in frame else frame["label"] == name
@@ -191,7 +197,7 @@ def with_types(frame: pd.DataFrame) -> pd.DataFrame:
         typed[name] = frame[name].fillna(0).astype("int64")
     typed["age"] = pd.to_numeric(frame["age"], errors="coerce").astype("float64")
     typed["colour"] = frame["colour"].fillna(value=False).astype("bool")
-    more = label_columns(frame)
+    more = _more_columns(frame)
     typed |= {name: frame[name].astype("string").mask(frame[name] == "") for name in more}
     return pd.DataFrame(typed, index=frame.index, columns=[*COLUMNS, *more])
 

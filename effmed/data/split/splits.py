@@ -34,10 +34,10 @@ def assign_splits(manifest: Manifest, settings: DataSettings) -> Manifest:
     present = [split for split in SPLITS if (frame["split"] == split).any()]
     absent = {name: share for name, share in shares.items() if name not in present}
     if not present:
-        divided = _draw(frame, shares, settings.split_seed)
+        divided = draw(frame, _with_train(shares), settings.split_seed)
         reason = _reason(shares, settings.split_seed, several=manifest.is_multilabel)
     elif absent:
-        drawn = _draw(frame[frame["split"] == "train"], absent, settings.split_seed)
+        drawn = draw(frame[frame["split"] == "train"], _with_train(absent), settings.split_seed)
         divided = drawn.reindex(frame.index).fillna(frame["split"])
         names = " and ".join(absent)
         reason = f"splits as given; {names} drawn from train by patient, seed {settings.split_seed}"
@@ -129,19 +129,23 @@ def _check_given(frame: pd.DataFrame) -> None:
         raise DataError(problem, hint="move each patient into one split, or leave the splits out and let effmed divide")
 
 
-def _draw(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
+def _with_train(shares: Mapping[str, float]) -> dict[str, float]:
+    return {"train": 1 - sum(shares.values()), **shares}
+
+
+def draw(frame: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:
     """Divide patients class by class.
 
     Args:
         frame: Images with label and patient.
-        shares: Of the images of each class, for the splits beside train.
+        shares: Of the images of each class, by the name of the part; their sum is 1.
         seed: Of the order in which patients are dealt.
 
     Returns:
-        The split of each image.
+        The part of each image.
     """
     chance = np.random.default_rng(seed)
-    surplus = dict.fromkeys(SPLITS, 0.0)
+    surplus = dict.fromkeys(shares, 0.0)
     assigned: dict[str, str] = {}
     for _, n_images in _strata(frame).groupby("stratum", sort=True)["n_images"]:
         dealt = n_images.iloc[chance.permutation(len(n_images))]
@@ -174,19 +178,19 @@ def _rarest_labels(frame: pd.DataFrame) -> pd.Series:
 
 
 def _deal(n_images: pd.Series, shares: Mapping[str, float], surplus: dict[str, float]) -> dict[str, str]:
-    """Give each patient of one class to the split that lacks most of its images.
+    """Give each patient of one class to the part that lacks most of its images.
 
     Args:
         n_images: Of each patient, in random order.
-        shares: Of the splits beside train.
-        surplus: Images that each split has had beyond its share in earlier classes: decides between equals, so that
+        shares: Of the parts; their sum is 1.
+        surplus: Images that each part has had beyond its share in earlier classes: decides between equals, so that
             many small classes do not all round the same way. Updated.
 
     Returns:
-        The split of each patient; no split is empty if there are as many patients as splits.
+        The part of each patient; no part is empty if there are as many patients as parts.
     """
     total = float(n_images.sum())
-    lacking = {"train": (1 - sum(shares.values())) * total, **{name: share * total for name, share in shares.items()}}
+    lacking = {name: share * total for name, share in shares.items()}
     empty = list(lacking)
     assigned = {}
     for n_left, (patient, count) in zip(range(len(n_images), 0, -1), _giants_first(n_images, shares), strict=True):
@@ -201,10 +205,10 @@ def _deal(n_images: pd.Series, shares: Mapping[str, float], surplus: dict[str, f
 
 
 def _giants_first(n_images: pd.Series, shares: Mapping[str, float]) -> Iterable[tuple[str, int]]:
-    """Return patients with their numbers of images; those with more than a small split's share come first.
+    """Return patients with their numbers of images; those with more than the smallest part's share come first.
 
-    They would overfill val or test if they came last; all others stay in random order, so that patients with many
-    images do not gather in train.
+    They would overfill it if they came last; all others stay in random order, so that patients with many
+    images do not gather in the largest part.
     """
     is_giant = n_images > min(shares.values()) * n_images.sum()
     ordered = pd.concat([n_images[is_giant], n_images[~is_giant]])
