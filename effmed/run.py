@@ -109,6 +109,18 @@ class Run:
         """The table of ``val`` or ``test`` predictions."""
         return self.folder / "predictions" / f"{split}.parquet"
 
+    def tested(self) -> Path:
+        """The table of test predictions.
+
+        Raises:
+            BundleError: There is none, because the run is one network of an ensemble.
+        """
+        table, outer = self.predictions("test"), Run(self.folder.resolve().parent)
+        if not table.is_file() and outer.plan.is_file():
+            problem = f"{self.folder} is one network of an ensemble, which is tested as a whole"
+            raise BundleError(problem, hint=f"name the whole: {outer.folder}")
+        return table
+
 
 def cache_folder() -> Path:
     """Return where effmed keeps what later commands need again: ``$EFFMED_CACHE``, or the platform's cache folder."""

@@ -30,6 +30,14 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="section.key=value", help="Override one setting; repeatable.")
 ]
 RunArgument = Annotated[Path | None, typer.Argument(help="Run folder; default: the newest complete run below ./runs.")]
+RUN_HELP = "Run folder; default: runs/<data>-<variant>-<n>. torchrun takes the longer name."
+RunOption = Annotated[Path | None, typer.Option("--run", "--run-folder", help=RUN_HELP)]
+FoldsOption = Annotated[
+    int | None, typer.Option("--folds", min=1, help="Cross-validate: an ensemble of one network per fold.")
+]
+SeedsOption = Annotated[
+    int | None, typer.Option("--seeds", min=1, help="An ensemble of networks that differ in their seed alone.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what --out names.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")]
@@ -68,14 +76,9 @@ def train(
         str | None,
         typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a tag of 'weights list'."),
     ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            "--run",
-            "--run-folder",
-            help="Run folder; default: runs/<data>-<variant>-<n>. torchrun takes the longer name.",
-        ),
-    ] = None,
+    folds: FoldsOption = None,
+    seeds: SeedsOption = None,
+    run: RunOption = None,
     settings: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with its reasons; write nothing.")] = False,
@@ -89,18 +92,15 @@ def train(
         return
     if data is None:
         raise RecipeError("--data is missing", hint="effmed train --variant b4 --data FOLDER [--labels TABLE.csv]")
-    wanted = catalogue.find_recipe(recipe, settings or [])
+    several = [f"train.{name}={n}" for name, n in (("folds", folds), ("seeds", seeds)) if n is not None]
+    wanted = catalogue.find_recipe(recipe, [*(settings or []), *several])
     if weights is not None:
         wanted = wanted.model_copy(update={"model": wanted.model.model_copy(update={"weights": weights})})
     training = Training(_chosen_variant(variant, phi), data, labels, wanted, run)
     if not dry_run:
         _print_trained(output, workflows.train(training, output))
         return
-    plan = workflows.plan(training, output)
-    rows = [(key, _plan_value(plan, key), reason) for key, reason in plan.reasons.items()]
-    output.result(
-        plan.model_dump(mode="json"), make_table("Plan (nothing written)", ("decision", "value", "reason"), rows)
-    )
+    _print_plan(output, workflows.plan(training, output))
 
 
 def evaluate(
@@ -302,6 +302,12 @@ def _print_trained(output: Output, trained: Trained | None) -> None:
         return
     human = [f"run    {trained.run}", f"bundle {trained.bundle}", f"report {Path(trained.run) / 'report.html'}"]
     output.result(trained.model_dump(mode="json"), human)
+
+
+def _print_plan(output: Output, plan: Any) -> None:  # noqa: ANN401  the plan's type would import its libraries
+    rows = [(key, _plan_value(plan, key), reason) for key, reason in plan.reasons.items()]
+    table = make_table("Plan (nothing written)", ("decision", "value", "reason"), rows)
+    output.result(plan.model_dump(mode="json"), table)
 
 
 def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type would import its libraries

@@ -17,6 +17,7 @@ from effmed.data.pixels import Preprocessing
 from effmed.errors import BundleError
 from effmed.evaluate.calibrators import Calibrator
 from effmed.evaluate.decisions import Decisions, OperatingPoint, Referral, SetRule
+from effmed.learn.ensemble import Ensemble
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.recipe import CalibrationUpdate
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 
 WEIGHTS, SHEET, CARD = "weights.safetensors", "bundle.json", "CARD.md"
+MEMBER_WEIGHTS = "weights-{number}.safetensors"  # of an ensemble, from 1
 SHORT_HASH = 16
+COPY_AGAIN = "copy the bundle again, all its files, or train again"
 
 
 class Recalibration(BaseModel):
@@ -62,8 +65,30 @@ class Recalibration(BaseModel):
         return f"{self.update} on site {self.site}, {self.n} images, {events}, on {self.date}, {origin}"
 
 
+class Member(BaseModel):
+    """One network of an ensemble.
+
+    Attributes:
+        name: Of its folder in the run, such as ``fold-1``.
+        weights_sha256: As ``weights_digest`` gives it.
+        best_epoch: Whose weights these are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    weights_sha256: str
+    best_epoch: int
+
+
 class BundleSheet(BaseModel):
-    """What ``bundle.json`` says: all that prediction needs besides the weights."""
+    """What ``bundle.json`` says: all that prediction needs besides the weights.
+
+    Attributes:
+        weights_sha256: As ``weights_digest`` gives it; of an ensemble over the weights of all its networks.
+        best_epoch: Whose weights these are; of an ensemble the latest of its networks'.
+        members: The networks of an ensemble, in their order; none for one network.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,6 +106,12 @@ class BundleSheet(BaseModel):
     best_epoch: int
     n_patients: dict[str, int]
     recalibrations: tuple[Recalibration, ...] = ()
+    members: tuple[Member, ...] = ()
+
+    @property
+    def epochs_text(self) -> str:
+        """The best epoch, of an ensemble that of each network."""
+        return ", ".join(str(each.best_epoch) for each in self.members) or str(self.best_epoch)
 
     @property
     def decisions(self) -> Decisions:
@@ -95,7 +126,7 @@ class Bundle:
     Attributes:
         sheet: The content of ``bundle.json``.
         plan: What was decided before training.
-        network: In evaluation mode on the CPU.
+        network: In evaluation mode on the CPU; an ``Ensemble`` where the sheet has members.
     """
 
     sheet: BundleSheet
@@ -124,8 +155,9 @@ def plain_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def write_bundle(folder: Path, sheet: BundleSheet, network: torch.nn.Module, card: str) -> None:
-    """Write the three files of a bundle; ``bundle.json`` last, because it makes the bundle valid."""
-    write_weights(network, folder / WEIGHTS)
+    """Write the files of a bundle; ``bundle.json`` last, because it makes the bundle valid."""
+    for name, part in zip(_weights_files(sheet), _parts(network), strict=True):
+        write_weights(part, folder / name)
     write_text(folder / CARD, card)
     write_json(folder / SHEET, sheet)
 
@@ -138,16 +170,40 @@ def read_bundle(folder: Path) -> Bundle:
     """
     sheet = read_sheet(folder)
     plan = Plan.model_validate(sheet.plan)
+    parts = [_read_network(folder / name, plan, digest) for name, digest in _weights_files(sheet).items()]
+    network = Ensemble(parts) if sheet.members else parts[0]
+    if sheet.members and weights_digest(network) != sheet.weights_sha256:
+        raise _other_weights(folder)
+    return Bundle(sheet, plan, network.eval())
+
+
+def _read_network(path: Path, plan: Plan, digest: str) -> torch.nn.Module:
     network = build_network(plan)
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        problem = f"the weights of bundle {folder} cannot be read: {error}"
-        raise BundleError(problem, hint="copy the bundle again, all three files, or train again") from error
-    if weights_digest(network) != sheet.weights_sha256:
-        problem = f"the weights of bundle {folder} are not those that bundle.json was written for"
-        raise BundleError(problem, hint="copy the bundle again, all three files, or train again")
-    return Bundle(sheet, plan, network.eval())
+        problem = f"the weights of bundle {path.parent} cannot be read: {error}"
+        raise BundleError(problem, hint=COPY_AGAIN) from error
+    if weights_digest(network) != digest:
+        raise _other_weights(path.parent)
+    return network
+
+
+def _other_weights(folder: Path) -> BundleError:
+    problem = f"the weights of bundle {folder} are not those that bundle.json was written for"
+    return BundleError(problem, hint=COPY_AGAIN)
+
+
+def _weights_files(sheet: BundleSheet) -> dict[str, str]:
+    """Return the name and the digest of each network's weights."""
+    if not sheet.members:
+        return {WEIGHTS: sheet.weights_sha256}
+    numbered = enumerate(sheet.members, start=1)
+    return {MEMBER_WEIGHTS.format(number=number): each.weights_sha256 for number, each in numbered}
+
+
+def _parts(network: torch.nn.Module) -> list[torch.nn.Module]:
+    return list(network.members) if isinstance(network, Ensemble) else [network]
 
 
 def read_sheet(folder: Path) -> BundleSheet:
@@ -178,7 +234,8 @@ def make_card(sheet: BundleSheet, plan: Plan, lines: dict[str, str]) -> str:
         lines: The main results, name → sentence.
     """
     changed = {f"recalibration {number}": each.text for number, each in enumerate(sheet.recalibrations, start=1)}
-    warned = {f"warning {number}": text for number, text in enumerate(plan.warnings, start=1)}
+    said = (*plan.warnings, *ensemble_cautions(sheet, plan))
+    warned = {f"warning {number}": text for number, text in enumerate(said, start=1)}
     rows = "\n".join(f"| {name} | {text} |" for name, text in {**changed, **warned, **lines}.items())
     fitted_on = sheet.calibrator.fitted_on
     calibration = sheet.calibrator.text + (f", fitted on {fitted_on}" if fitted_on else "")
@@ -189,10 +246,10 @@ A classifier of {plan.preprocessing.size_text} images, made with effmed {sheet.e
 
 | | |
 |---|---|
-| network | timm `{plan.network}`, {plan.n_outputs} output(s) |
+| network | timm `{plan.network}`, {plan.n_outputs} output(s){_of(sheet, plan)} |
 | starting weights | {plan.weights} {f"(licence {plan.weights_licence})" if plan.weights_licence else ""} |
 | patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
-| best epoch | {sheet.best_epoch} |
+| best epoch | {sheet.epochs_text} |
 | calibration | {calibration} |
 | decision | {_decision_text(sheet, plan)} |
 {rows}
@@ -200,6 +257,34 @@ A classifier of {plan.preprocessing.size_text} images, made with effmed {sheet.e
 Read and use it: `effmed predict RUN --data FOLDER --out scores.csv`.
 Weights SHA-256 {sheet.weights_sha256[:SHORT_HASH]}…, data fingerprint {sheet.fingerprint_digest[:SHORT_HASH]}….
 """
+
+
+def ensemble_text(sheet: BundleSheet, plan: Plan) -> str:
+    """Say of an ensemble what its networks are and how they become one; "" for one network."""
+    n = len(sheet.members)
+    if not n:
+        return ""
+    if plan.folds > 1:
+        parts = f"each learned from {n - 1} of {n} folds of the patients and was tuned on the other one"
+    else:
+        parts = "on the same images, with other seeds"
+    return f"mean of the logits of {n} networks, {parts}"
+
+
+def ensemble_cautions(sheet: BundleSheet, plan: Plan) -> tuple[str, ...]:
+    """Say what a reader must know of an ensemble whose networks were tuned on different images."""
+    if not sheet.members or plan.folds == 1:
+        return ()
+    return (
+        f"Calibrator and operating point were chosen on out-of-fold logits, each of one network of {len(sheet.members)}"
+        ", and are applied to the mean of all, which scatters less: probabilities tend to be less extreme than the "
+        "ensemble could justify.",
+    )
+
+
+def _of(sheet: BundleSheet, plan: Plan) -> str:
+    text = ensemble_text(sheet, plan)
+    return f"; ensemble: {text}" if text else ""
 
 
 def _decision_text(sheet: BundleSheet, plan: Plan) -> str:

@@ -191,12 +191,14 @@ def _too_much_time(table: StageTable, side: int, facts: _Facts) -> str:
     if not facts.budget_s:
         return ""
     epochs = _epochs(facts)
+    n_networks = max(facts.recipe.train.folds, facts.recipe.train.seeds)
     n_train, n_val = epochs * facts.n_train, epochs * facts.n_val
     if facts.recipe.train.depth == "head":  # the backbone runs once over each image, and learns nothing
         wanted = facts.recipe.train.views
         n_train, n_val = 0, (1 if wanted == "auto" else wanted) * facts.n_train + facts.n_val
-    estimated_s = training_seconds(table, side, n_train=n_train, n_val=n_val, speed=facts.machine.speed)
+    estimated_s = n_networks * training_seconds(table, side, n_train=n_train, n_val=n_val, speed=facts.machine.speed)
     if estimated_s <= facts.budget_s:
         return ""
     minutes, budget = estimated_s / SECONDS_PER_MINUTE, facts.recipe.train.time_budget_min
-    return f"{epochs} epochs take about {minutes:,.1f} min, more than the {budget:g} of train.time_budget_min"
+    of = f" of {n_networks} networks" if n_networks > 1 else ""
+    return f"{epochs} epochs{of} take about {minutes:,.1f} min, more than the {budget:g} of train.time_budget_min"

@@ -91,6 +91,11 @@ class TrainSettings(Section):
     """Epochs without a better validation metric before stopping."""
     seed: Seed = 0
     """Seed of initialisation, order and augmentation."""
+    folds: Count = 1
+    """Networks of an ensemble, each of which learns from all but one of so many folds of the patients in train and val,
+    and is judged on that one (--folds); 1: one network, train and val as they are."""
+    seeds: Count = 1
+    """Networks of an ensemble that differ in their seed alone: train.seed and those after it (--seeds)."""
     device: Literal["cpu", "cuda", "mps"] | Auto = "auto"
     """Where the network runs."""
     precision: Literal["float32", "bfloat16", "float16"] | Auto = "auto"

@@ -38,6 +38,16 @@ def test_columns_stand_in_the_documented_order():
     assert list(table.columns) == [*identity, *numbers, *outcome, "sex"]
 
 
+def test_the_fold_of_an_image_stands_last_and_survives_the_disk(tmp_path):
+    made = make.binary(n=3, sex=["F", "M", "F"], fold=["1", "2", "1"])
+    assert list(made.frame.columns)[-2:] == ["sex", "fold"]
+    write_predictions(made, tmp_path / "t.parquet")
+    again = read_predictions(tmp_path / "t.parquet", AUTO)
+    assert again.frame["fold"].tolist() == ["1", "2", "1"]
+    assert again.digest() == made.digest()
+    assert "fold" not in make.binary(n=3, fold=None).frame
+
+
 def test_several_classes_have_a_logit_each():
     table = make.several(n=3)
     assert [name for name in table.frame if name.startswith("logit_")] == ["logit_a", "logit_b", "logit_c"]

@@ -105,6 +105,15 @@ def test_the_estimated_training_is_within_the_budget():
     assert choose(minutes=seconds / 60 - 1e-6, train={"epochs": 4})[0] == "b3"
 
 
+@pytest.mark.parametrize("several", [{"folds": 4}, {"seeds": 4}])
+def test_the_budget_is_for_all_networks_of_an_ensemble(several):
+    seconds = training_seconds(VARIANTS["b3"].scaled_table, 300, n_train=5000, n_val=500, speed=FAST)
+    assert choose(minutes=4 * seconds / 60 + 1e-6, train=several)[0] == "b3"
+    name, reason = choose(minutes=4 * seconds / 60 - 1e-6, train=several)
+    assert name == "b2"
+    assert "5 epochs of 4 networks take about" in reason
+
+
 def test_every_limit_that_refuses_is_named():
     reason = choose(px=290, patients=700, memory=2 * GB, minutes=0.01)[1]
     assert reason.startswith("the smallest of lite0")

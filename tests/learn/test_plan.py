@@ -47,6 +47,18 @@ def test_the_recipe_wins_and_the_plan_says_so():
     assert plan.reasons["train.epochs"] == "set by the recipe"
 
 
+def test_several_networks_are_planned_with_their_price():
+    assert (planned().folds, planned().seeds, planned().n_networks) == (1, 1, 1)
+    folded = planned(recipe={"train": {"folds": 5}})
+    assert (folded.folds, folded.n_networks) == (5, 5)
+    assert folded.reasons["train.folds"].endswith("5 times the time of one")
+    seeded = planned(recipe={"train": {"seeds": 3, "seed": 4}})
+    assert (seeded.seed, seeded.n_networks) == (4, 3)
+    assert "with seeds 4 to 6" in seeded.reasons["train.seeds"]
+    with pytest.raises(RecipeError, match="of one kind"):
+        planned(recipe={"train": {"folds": 2, "seeds": 2}})
+
+
 def test_the_reason_names_the_compound_coefficient():
     assert "φ = 3" in planned("b4").reasons["model.image_size"]
 

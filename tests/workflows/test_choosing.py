@@ -7,8 +7,10 @@ import pytest
 from effmed.evaluate.calibrators import calibrate, fit_calibrator
 from effmed.evaluate.decisions import choose_label_points
 from effmed.evaluate.predictions import Scores, make_predictions
+from effmed.learn.fitting.scores import undone
+from effmed.learn.imbalance import undoing
 from effmed.recipe import ReportSettings
-from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of, with_policies
+from effmed.workflows.scoring.choosing import decide_again, decide_on_val, truth_of, undone_only, with_policies
 from tests.learn.make import imbalance, plan
 
 LABELS = ("a", "b")
@@ -25,6 +27,19 @@ def rows():
     cells = {"label_a": ["1", "0", "-1", None] * 50, "label_b": ["0", "1"] * 100}
     frame = pd.DataFrame({name: pd.array(each, dtype="string") for name, each in cells.items()})
     return frame.assign(image=[f"{k}.png" for k in range(200)], frame=0)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_the_loss_did_is_undone_without_fitting_anything(exclusive):
+    weighted = imbalance(weights=(0.5, 2.0), focus=(2.0, 2.0))
+    made = plan(imbalance=weighted) if exclusive else several()
+    found = undone_only(made, "because")
+    logits = CHANCE.normal(size=(6, made.n_outputs))
+    shift, maps = undoing(made.imbalance)
+    assert (found.fitted_on, found.n, "because" in found.reason) == ("", 0, True)
+    assert found.prior_shift == pytest.approx(shift)
+    assert np.allclose(calibrate(found, logits), undone(logits, made.imbalance, exclusive=exclusive))
+    assert len(found.maps) == len(maps) == exclusive
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from effmed.evaluate.intervals import Floats, check_probability, row_text
 from effmed.evaluate.predictions.labels import label_numbers
 from effmed.evaluate.predictions.table import (
     ATTRIBUTES,
+    FOLD,
     IDENTITY,
     LESS_THAN_ONE_CLASS,
     N_NAMES_SHOWN,
@@ -125,7 +126,7 @@ def _classes_of(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _read_own(table: pd.DataFrame, also: tuple[str, ...], path: Path) -> Predictions:
     classes = _classes_of(table)
-    kept = [name for name in LESS_THAN_ONE_CLASS if name in table]
+    kept = [name for name in (*LESS_THAN_ONE_CLASS, FOLD) if name in table]
     also = (*kept, *(_column(table, name, (), path) or name for name in also if name not in kept))
     columns: dict[str, Any] = {name: table[name].to_numpy(object) for name in (*IDENTITY, *OUTCOME)}
     labels = [TRUTH + name for name in classes]

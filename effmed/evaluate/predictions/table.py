@@ -27,6 +27,7 @@ ATTRIBUTES = ("view", "sex", "age", "site", "laterality", "modality", "manufactu
 IDENTITY = ("image", "frame", "patient", "study", "truth")
 OUTCOME = ("predicted_class", "decision", "status", "reason", "input_warning")  # empty text where there is nothing
 LESS_THAN_ONE_CLASS = ("prediction_set", "referred")  # after the attributes, where the bundle knows of them
+FOLD = "fold"  # last, where networks of several folds made the table: the fold that its image was held out in
 BETWEEN = " | "  # the classes of a prediction set
 YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 LABEL = "label_"  # of a manifest, before the name of each label, where labels do not exclude each other
@@ -172,7 +173,7 @@ def make_predictions(
         calibrator: How they become probabilities.
         decisions: What decides; without an operating point the decision of two classes stays empty. What it says of
             prediction sets and referral stands in the columns ``prediction_set`` (classes between bars) and
-            ``referred`` (yes or no), after the attributes.
+            ``referred`` (yes or no), after the attributes; then ``fold``, where the rows have any.
         failures: Row number to (reason, remedy) of the images that could not be scored.
 
     Raises:
@@ -190,7 +191,7 @@ def make_predictions(
     }
     if LABEL + classes[0] in frame:
         columns |= _label_columns(frame, classes, raw, expit(calibrate(calibrator, raw)), decisions)
-        return arranged(columns, len(frame), classes)
+        return arranged(columns | _fold(frame), len(frame), classes, tuple(_fold(frame)))
     probability = probabilities(calibrate(calibrator, raw))
     point = decisions.points[0] if decisions.points else None
     decided = _decisions(probability, classes, point)
@@ -201,8 +202,12 @@ def make_predictions(
         "predicted_class": np.where(failed, "", largest_class(probability, classes)),
         "decision": np.where(failed, "", decided),
     }
-    uncertain = _less_than_one_class(probability, decided, classes, decisions)
+    uncertain = _less_than_one_class(probability, decided, classes, decisions) | _fold(frame)
     return arranged(columns | uncertain, len(frame), classes, tuple(uncertain))
+
+
+def _fold(frame: pd.DataFrame) -> dict[str, Any]:
+    return {FOLD: frame[FOLD].to_numpy(object)} if FOLD in frame and frame[FOLD].notna().any() else {}
 
 
 def _label_columns(

@@ -71,6 +71,30 @@ def plan_optimisation(
     }
 
 
+def plan_members(recipe: Recipe, reasons: Reasons) -> dict[str, int]:
+    """Return the folds and seeds of which each makes a network; 1 and 1 for one network.
+
+    Raises:
+        RecipeError: Both are asked for.
+    """
+    folds, seeds = recipe.train.folds, recipe.train.seeds
+    if folds > 1 and seeds > 1:
+        problem = f"train.folds = {folds} and train.seeds = {seeds}: an ensemble is of one kind"
+        raise RecipeError(problem, hint="leave one of them out")
+    if folds > 1:
+        reasons.sentences["train.folds"] = (
+            f"{SET_BY_RECIPE}: {folds} networks, each learns from all but one fold of train and val, which judges it; "
+            f"{folds} times the time of one"
+        )
+    if seeds > 1:
+        last = recipe.train.seed + seeds - 1
+        reasons.sentences["train.seeds"] = (
+            f"{SET_BY_RECIPE}: {seeds} networks on the same images, with seeds {recipe.train.seed} to {last}; "
+            f"{seeds} times the time of one"
+        )
+    return {"folds": folds, "seeds": seeds}
+
+
 def _tell_of_targets(recipe: Recipe, how: Manner, reasons: Reasons) -> None:
     """Say what changed targets do to probabilities; refuse what has no meaning on stored features.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from effmed.data.records import SPLITS
 from effmed.learn.plan.depth import check_joining, manner, plan_depth, plan_tuning, plan_views
-from effmed.learn.plan.fitting import plan_epochs, plan_optimisation
+from effmed.learn.plan.fitting import plan_epochs, plan_members, plan_optimisation
 from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
 from effmed.learn.plan.labels import plan_loss, plan_task
 from effmed.learn.plan.machine import plan_batch, plan_machine, plan_memory
@@ -68,6 +68,7 @@ def make_plan(
         depth=depth,
         views=plan_views(recipe, depth, reasons),
         **plan_tuning(recipe, depth, reasons),
+        **plan_members(recipe, reasons),
         **plan_optimisation(recipe, variant, how, epochs, reasons),
         **plan_loss(recipe, fingerprint, reasons),
         **plan_machine(recipe, machine, epochs * n_train, reasons),

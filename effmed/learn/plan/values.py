@@ -197,6 +197,8 @@ class Plan(BaseModel):
     calibration: str
     decision: DecisionSettings
     seed: int
+    folds: int = 1  # like the next one: plans from before there were ensembles lack it
+    seeds: int = 1
     device: Literal["cpu", "cuda", "mps"]
     device_name: str
     precision: Literal["float32", "bfloat16", "float16"]
@@ -213,6 +215,11 @@ class Plan(BaseModel):
     def n_outputs(self) -> int:
         """Outputs of the head: one logit for two classes, else one per class or label."""
         return 1 if self.task == "binary" else len(self.classes)
+
+    @property
+    def n_networks(self) -> int:
+        """Networks that are trained: one, or as many as there are folds or seeds."""
+        return max(self.folds, self.seeds)
 
     @property
     def is_fine_tuned(self) -> bool:

@@ -117,8 +117,8 @@ def read_weights(variant: Variant, setting: str, listener: Listener, *, limits: 
     folder = _bundle_folder(path)
     if folder is None:
         return StartingWeights(_read_file(variant, path, listener), None)
+    _native_bundle(variant, folder)  # whether it is one network, and the variant's
     bundle = read_bundle(folder)
-    _check_architecture(variant, bundle.plan, folder)
     return StartingWeights(bundle.network.state_dict(), bundle.plan.head)
 
 
@@ -145,8 +145,12 @@ def _bundle_folder(path: Path) -> Path | None:
 
 
 def _native_bundle(variant: Variant, folder: Path) -> NativeInput:
-    plan = Plan.model_validate(read_sheet(folder).plan)
+    sheet = read_sheet(folder)
+    plan = Plan.model_validate(sheet.plan)
     _check_architecture(variant, plan, folder)
+    if sheet.members:
+        problem = f"bundle {folder} is an ensemble of {len(sheet.members)} networks; a training starts from one"
+        raise BundleError(problem, hint=f"name one of its run, such as RUN/{sheet.members[0].name}")
     return NativeInput(
         f"bundle {_bundle_name(folder)}",
         plan.weights_licence or UNKNOWN_LICENCE,

@@ -53,7 +53,7 @@ def _read(path: Path, recipe: Recipe) -> tuple[Predictions, str]:
     if _is_table(path):
         columns = ColumnSettings() if is_own_table(path) else recipe.columns
         return read_predictions(path, columns), path.stem
-    return read_predictions(open_run(path).predictions("test"), ColumnSettings()), path.resolve().name
+    return read_predictions(open_run(path).tested(), ColumnSettings()), path.resolve().name
 
 
 def differences(compared: Comparison) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from effmed.data.records import read_manifest
 from effmed.errors import BundleError, DataError, RecipeError
 from effmed.evaluate.predictions import Predictions, read_predictions
 from effmed.evaluate.report import FlowStep, ReportContext
-from effmed.learn.bundle import SHEET, Bundle, BundleSheet, read_sheet
+from effmed.learn.bundle import SHEET, Bundle, BundleSheet, ensemble_cautions, ensemble_text, read_sheet
 from effmed.learn.plan import Plan
 from effmed.recipe import ColumnSettings
 from effmed.run import Run, newest_run, open_run
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 N_SHOWN = 10
 FRAMES, LEVELS = ("frames", "frame_rule"), ("level", "level_rule")
 SPLITS = {"train": "training", "val": "validation", "test": "the test"}
+IN_TURN = "training and, each fold in its turn, validation"
 
 
 def run_context(run: Run) -> ReportContext:
@@ -61,7 +62,9 @@ def _flow(run: Run) -> tuple[FlowStep, ...]:
         steps.append(FlowStep("left out: unreadable", seen.unreadable, None))
     shown = list(seen.unreadable_reasons.items())[:N_SHOWN]
     steps += [FlowStep(f"unreadable: {reason}", n, None) for reason, n in shown]
-    for split, name in SPLITS.items():
+    in_turn = seen.images_per_split["val"] == 0
+    used = {"train": IN_TURN, "test": SPLITS["test"]} if in_turn else SPLITS
+    for split, name in used.items():
         steps.append(FlowStep(f"used for {name}", seen.images_per_split[split], seen.patients_per_split[split]))
     return tuple(steps)
 
@@ -73,14 +76,15 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         "network": f"{plan.network}, {size.size_text}, {size.channels} channel(s)",
         "preprocessing": _preprocessing_text(plan),
         "starting weights": plan.weights,
-        "training images": str(plan.n_train),
-        "validation images": str(plan.n_val),
+        **_developed_on(plan),
         "frames": _frames_text(plan),
-        "best epoch": f"{sheet.best_epoch} of at most {plan.epochs}, chosen by {plan.metric} on val",
+        "best epoch": f"{sheet.epochs_text} of at most {plan.epochs}, chosen by {plan.metric} on val",
         "device": plan.device_name,
         "patients": ", ".join(f"{name} {count}" for name, count in sheet.n_patients.items()),
         "weights SHA-256": sheet.weights_sha256,
     }
+    if sheet.members:
+        facts["ensemble"] = ensemble_text(sheet, plan)
     if plan.task == "multilabel":
         facts["uncertain and blank labels in training"] = f"uncertain {plan.uncertain}, blank {plan.blank}"
     if plan.warnings:
@@ -98,7 +102,15 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
         referral=sheet.referral,
         level=plan.level,
         level_rule="" if plan.level == "image" else f"{plan.level_rule} of logits",
+        cautions=ensemble_cautions(sheet, plan),
     )
+
+
+def _developed_on(plan: Plan) -> dict[str, str]:
+    """Count the images of train and val; of folds each image is in both, for different networks."""
+    both = plan.n_train + plan.n_val
+    train, val = (plan.n_train, plan.n_val) if plan.folds == 1 else (both, both)
+    return {"training images": str(train), "validation images": str(val)}
 
 
 def _preprocessing_text(plan: Plan) -> str:

@@ -8,18 +8,26 @@ import numpy as np
 from scipy.special import expit
 
 from effmed.data.records import LABEL
-from effmed.evaluate.calibrators import calibrate, fit_calibrator, fit_label_calibrators, probabilities
+from effmed.evaluate.calibrators import (
+    calibrate,
+    fit_calibrator,
+    fit_label_calibrators,
+    identity_calibrator,
+    join_calibrators,
+    probabilities,
+)
 from effmed.evaluate.decisions import Decisions, choose_decisions, choose_label_points
 from effmed.evaluate.predictions import apply_policy, class_numbers, label_numbers, patients_of
 from effmed.learn.imbalance import undoing
 from effmed.learn.plan import SET_BY_RECIPE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     import pandas as pd
 
     from effmed.evaluate.calibrators import Calibrator
+    from effmed.evaluate.calibrators.maps import Map
     from effmed.evaluate.intervals import Integers
     from effmed.evaluate.predictions import Predictions, Scores
     from effmed.learn.plan import Plan
@@ -70,6 +78,24 @@ def decide_on_val(val: Scores, plan: Plan) -> tuple[Calibrator, Decisions, tuple
     probability = probabilities(calibrate(calibrator, raw))
     patients = patients_of(val.rows)
     return calibrator, choose_decisions(probability, truth, patients, plan.decision, classes=plan.classes), ()
+
+
+def undone_only(plan: Plan, reason: str) -> Calibrator:
+    """Return the calibrator that undoes what the loss did to the logits, and fits nothing.
+
+    Args:
+        plan: Of the network.
+        reason: Why nothing is fitted, in words.
+    """
+    shift, before = undoing(plan.imbalance)
+    if plan.task != "multilabel":
+        return identity_calibrator(len(shift), reason).model_copy(update=_undoing(shift, before))
+    alone = [identity_calibrator(1, reason).model_copy(update=_undoing([each], before)) for each in shift]
+    return join_calibrators(alone)
+
+
+def _undoing(shift: Iterable[float], before: tuple[Map, ...]) -> dict[str, object]:
+    return {"prior_shift": tuple(map(float, shift)), "maps": before}
 
 
 def with_policies(wanted: ReportSettings, plan: Plan, asked: Collection[str]) -> ReportSettings:

@@ -54,7 +54,7 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
         plan = Plan.model_validate(read_sheet(chosen.bundle).plan)
         check_as_made(plan, recipe.data)
         wanted = recipe.report.subgroups
-        table = read_predictions(chosen.predictions("test"), recipe.columns, () if wanted == "auto" else wanted)
+        table = read_predictions(chosen.tested(), recipe.columns, () if wanted == "auto" else wanted)
         return make_report(
             table,
             _with_decisions(run_context(chosen), plan, recipe.decision),
@@ -78,7 +78,7 @@ def evaluate(run: Path | None, recipe: Recipe, *, data: Path | None, labels: Pat
         "patients with ids of the training or validation patients": UNTOLD if n_known is None else str(n_known),
     }
     val = None if origin is None else read_val(origin)
-    context = replace(context, facts=facts, val=val, cautions=first)
+    context = replace(context, facts=facts, val=val, cautions=(*context.cautions, *first))
     asked = with_policies(recipe.report, bundle.plan, recipe.report.model_fields_set)
     return make_report(table, _with_decisions(context, bundle.plan, recipe.decision), asked)
 

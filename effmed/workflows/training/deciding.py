@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from effmed.data.cache import open_cache
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.scan import check_unreadable, scan
-from effmed.data.split import assign_splits, check_classes, shared_patients
+from effmed.data.split import (
+    assign_folds,
+    assign_splits,
+    check_classes,
+    check_folds,
+    fold_table,
+    folds_of,
+    shared_between_folds,
+    shared_patients,
+)
 from effmed.learn.choosing import choose_variant
 from effmed.learn.fitting import check_head
 from effmed.learn.fitting.depth import check_depth
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
 def plan(training: Training, talk: Talk) -> Plan:
     """Decide everything up to the first write; see ``effmed.workflows.plan``."""
     divided = divide(training, talk)
-    decided = _decide(choose(training, divided, talk), divided)[1]
+    decided = decide(choose(training, divided, talk), divided)[1]
     _warn(decided, talk)
     return decided
 
@@ -44,12 +53,23 @@ def divide(training: Training, talk: Talk) -> Manifest:
     tell_of_ids(settings, talk)
     reading = progress_of(talk, "reading headers")
     manifest = assign_splits(scan(training.data, training.labels, settings, on_progress=reading), settings)
+    if training.recipe.train.folds > 1:
+        manifest = assign_folds(manifest, training.recipe.train.folds, settings.split_seed)
     for item in manifest.unreadable:
         talk.warn(f"unreadable: {item.image}: {item.reason} ({item.hint})")
     for sentence in manifest.reasons.values():
         talk.say(sentence)
     talk.say(f"patients shared between splits: {shared_patients(manifest)}")
+    if folds_of(manifest):
+        _tell_of_folds(manifest, talk)
     return manifest
+
+
+def _tell_of_folds(manifest: Manifest, talk: Talk) -> None:
+    for row in fold_table(manifest).to_dict("records"):
+        held = ", ".join(f"{name} {row[name]}" for name in manifest.classes)
+        talk.say(f"fold {row['fold']}: {row['images']} images of {row['patients']} patients ({held})")
+    talk.say(f"patients shared between folds: {shared_between_folds(manifest)}")
 
 
 def _check_variant(training: Training) -> None:
@@ -80,7 +100,7 @@ def decode(
     training: Training, manifest: Manifest, start: StartingWeights, talk: Talk
 ) -> tuple[Manifest, Fingerprint, Plan, Cache]:
     """Decide, and decode all images; without those that cannot be decoded, decide again."""
-    fingerprint, decided = _decide(training, manifest)
+    fingerprint, decided = decide(training, manifest)
     _tell(decided, fingerprint, talk)
     _check_start(decided, start)
     cache = open_images(manifest, decided, talk)
@@ -89,12 +109,15 @@ def decode(
     readable = manifest.without(cache.failures)
     check_unreadable(len(manifest), readable.unreadable, training.recipe.data)
     check_classes(readable)
+    if folds_of(readable):
+        check_folds(readable)
     talk.warn(f"{len(cache.failures)} images could not be decoded and are left out; manifest.csv does not hold them")
-    fingerprint, decided = _decide(training, readable)
+    fingerprint, decided = decide(training, readable)
     return readable, fingerprint, decided, open_images(readable, decided, talk)
 
 
-def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
+def decide(training: Training, manifest: Manifest, *, measures: bool = True) -> tuple[Fingerprint, Plan]:
+    """Look at the data and measure the network, and decide everything that training needs."""
     recipe = training.recipe
     variant = find_variant(training.variant)
     fingerprint = make_fingerprint(manifest, recipe.data)
@@ -102,7 +125,7 @@ def _decide(training: Training, manifest: Manifest) -> tuple[Fingerprint, Plan]:
     machine = find_machine(recipe.train.device)
     decided = make_plan(recipe, fingerprint, variant, native, machine, training.chosen_because)
     check_size_fits(decided)
-    if decided.depth == "head":
+    if decided.depth == "head" or not measures:
         return fingerprint, decided
     asks = recipe.train.precision == "auto"
     measured = asdict(measure_network(build_network(decided), decided, asks_precision=asks))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import PROVENANCE, read_manifest, write_manifest
 from effmed.errors import BundleError, EffmedError
 from effmed.learn.fitting.checkpoints import BEGINNING
-from effmed.learn.machine.team import LostError, is_restarted, job_name, joined
+from effmed.learn.machine.team import LostError, is_restarted, job_name
 from effmed.learn.plan import Plan
 from effmed.learn.scaling import find_variant
 from effmed.learn.weights.find import read_weights
 from effmed.recipe import recipe_text
-from effmed.run import RUNS, Run, check_writable, make_run_folder, newest_run, write_json, write_text
+from effmed.run import RUNS, Run, check_writable, make_run_folder, write_json, write_text
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
 from effmed.workflows.fetching import make_listener
@@ -60,31 +60,21 @@ class Prepared:
     findings: Sequence[Finding]
 
 
-def train(training: Training, talk: Talk) -> Trained | None:
-    """Train from the start; see ``effmed.workflows.train``."""
-    with joined() as team:
-        if team.is_first:
-            return _lead(training, team, talk)
-        follow(team)
-    return None
-
-
-def _lead(training: Training, team: Team, talk: Talk) -> Trained:
-    """Train as the first process, or the only one; a job that was restarted continues its run."""
-    with _telling_failure(team):
-        begun = _begun(training)
-        if begun is not None:
-            job = replace(read_job(begun, talk), team=team, started=training.started)
-        else:
-            prepared = prepare(training, talk)
-            job = replace(prepared.job, team=team, started=training.started)
+def train_one(prepared: Prepared, talk: Talk) -> Trained:
+    """Train one network from the start."""
+    job = prepared.job
     with resumable(job.run, talk):
-        if begun is not None:
-            learned = learn_on(job, talk)
-        else:
-            write_begin(job, training, prepared.findings)
-            learned = learn(job, prepared.start, talk)
-        team.tell("")  # the others are done
+        write_begin(job, prepared.training, prepared.findings)
+        learned = learn(job, prepared.start, talk)
+        job.team.tell("")  # the others are done
+        return finish(job, *learned, talk)
+
+
+def resume_one(job: Job, talk: Talk) -> Trained:
+    """Continue one network after its last checkpoint."""
+    with resumable(job.run, talk):
+        learned = learn_on(job, talk)
+        job.team.tell("")  # the others are done
         return finish(job, *learned, talk)
 
 
@@ -97,8 +87,8 @@ def follow(team: Team) -> None:
     """
     try:
         while folder := team.tell(""):
-            job = read_job(Run(Path(folder)), Silence())
-            learn_on(replace(job, team=team), Silence())
+            job = read_job(Run(Path(folder)), team, Silence())
+            learn_on(job, Silence())
     except LostError:
         raise
     except EffmedError as error:
@@ -106,7 +96,7 @@ def follow(team: Team) -> None:
 
 
 @contextmanager
-def _telling_failure(team: Team) -> Iterator[None]:
+def telling_failure(team: Team) -> Iterator[None]:
     """Let the others go where the first process stops before they begin."""
     try:
         yield
@@ -115,7 +105,7 @@ def _telling_failure(team: Team) -> Iterator[None]:
         raise
 
 
-def _begun(training: Training) -> Run | None:
+def begun_before(training: Training) -> Run | None:
     """Return the run that this job began before torchrun or SLURM restarted it; None where there is none."""
     name = job_name()
     if not name or not is_restarted():
@@ -126,7 +116,7 @@ def _begun(training: Training) -> Run | None:
     return next((run for run, facts in recorded.items() if facts.get("job") == name), None)
 
 
-def prepare(training: Training, talk: Talk) -> Prepared:
+def prepare(training: Training, team: Team, talk: Talk) -> Prepared:
     """Do all that comes before the first step: divide, audit, decide, decode."""
     divided = divide(training, talk)
     first = audit_manifest(divided, None)
@@ -142,26 +132,11 @@ def prepare(training: Training, talk: Talk) -> Prepared:
     fingerprint = fingerprint.with_provenance(manifest)
     run = make_run_folder(training.run, data=training.data, variant=training.variant)
     talk.say(f"run folder {run.folder}; decoded images in {cache.folder} ({cache.bytes / 1e6:.0f} MB)")
-    return Prepared(Job(run, decided, fingerprint, manifest, cache), training, start, findings)
+    job = Job(run, decided, fingerprint, manifest, cache, team, training.started)
+    return Prepared(job, training, start, findings)
 
 
-def resume(folder: Path | None, talk: Talk) -> Trained | None:
-    """Continue after the last checkpoint; see ``effmed.workflows.resume``."""
-    started = time.perf_counter()
-    with joined() as team:
-        if not team.is_first:
-            follow(team)
-            return None
-        with _telling_failure(team):
-            run = Run(folder) if folder is not None else newest_run(complete=False)
-            job = replace(read_job(run, talk), team=team, started=started)
-        with resumable(job.run, talk):
-            learned = learn_on(job, talk)
-            team.tell("")  # the others are done
-            return finish(job, *learned, talk)
-
-
-def read_job(run: Run, talk: Talk) -> Job:
+def read_job(run: Run, team: Team, talk: Talk) -> Job:
     """Read an interrupted training, and decode what the cache no longer holds.
 
     Raises:
@@ -175,7 +150,8 @@ def read_job(run: Run, talk: Talk) -> Job:
     fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
     manifest = read_manifest(run.manifest, data, classes=decided.classes)
-    return Job(run, decided, fingerprint, manifest, open_images(manifest, decided, talk))
+    started = time.perf_counter()
+    return Job(run, decided, fingerprint, manifest, open_images(manifest, decided, talk), team, started)
 
 
 @contextmanager
@@ -184,7 +160,9 @@ def resumable(run: Run, talk: Talk) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if any(path.name != BEGINNING for path in run.last.glob("epoch-*")):
+        begun = ("last/epoch-*", "*/last/epoch-*", "*/done.json")  # the last two of the networks of an ensemble
+        saved = {path.name for pattern in begun for path in run.folder.glob(pattern)}
+        if saved - {BEGINNING}:
             talk.warn(f"the run can be continued: effmed train --resume --run {run.folder}")
         else:
             shutil.rmtree(run.folder, ignore_errors=True)

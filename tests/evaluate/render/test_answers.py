@@ -188,6 +188,13 @@ def test_facts_are_given_as_they_are(key, name, value, report):
     assert ANSWERS[key](changed(report, facts={})) is None
 
 
+def test_several_networks_are_told_with_what_sets_them_apart(report):
+    several = with_facts(report, ensemble="mean of the logits of 3 networks", **{"weights SHA-256": "fedcba987654321"})
+    assert text(several, "ensemble").startswith("Ensemble: mean of the logits of 3 networks. ")
+    assert "tuned on 100 (mean of the logits of 3 networks), evaluated" in text(several, "partitions")
+    assert text(report, "ensemble").startswith("No ensemble")
+
+
 @pytest.mark.parametrize("key", ["ensemble", "specification", "predictions"])
 def test_weights_are_known_by_their_fingerprint(key, report):
     assert "fedcba987654…" in text(with_facts(report, **{"weights SHA-256": "fedcba987654321"}), key)

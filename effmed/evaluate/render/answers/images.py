@@ -84,7 +84,9 @@ def partitions(report: Report) -> Answer | None:
         return None
     train, val = (facts[name] for name in DEVELOPED_ON)
     patients = patients_per_split(report)
-    text = f"Trained on {train} images, tuned on {val}, evaluated on {evaluated_text(report)} ({report.data.split})."
+    several = f" ({facts['ensemble']})" if "ensemble" in facts else ""
+    text = f"Trained on {train} images, tuned on {val}{several}, evaluated on "
+    text += f"{evaluated_text(report)} ({report.data.split})."
     return Answer(f"{text} Patients of the run: {patients}." if patients else text, "network")
 
 

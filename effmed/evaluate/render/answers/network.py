@@ -60,8 +60,10 @@ def software(report: Report) -> Answer | None:
 
 
 def ensemble(report: Report) -> Answer | None:
-    """Say that one network was evaluated, and which."""
-    weights = weights_text(report)
+    """Say whether one network was evaluated or several, and which."""
+    weights, several = weights_text(report), report.data.facts.get("ensemble")
+    if several and weights:
+        return Answer(f"Ensemble: {several}. SHA-256 over all weights {weights}.", "network")
     return Answer(f"No ensemble: one network, weights SHA-256 {weights}.", "network") if weights else None
 
 
