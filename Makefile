@@ -17,6 +17,10 @@ test: $(VENV)/dev.done check
 test-slow: $(VENV)/dev.done
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
 
+# On a machine with a GPU, without its network: PYTHON has torch, WHEELS is a folder with what else it lacks.
+gpu-check:
+	$(PYTHON) -m benchmarks.gpu_check $(if $(WHEELS),--wheels $(WHEELS))
+
 check: $(VENV)/dev.done format lint types layers
 
 format:

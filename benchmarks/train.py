@@ -43,7 +43,7 @@ NOISE_FRACTION = 0.005  # of the grey range; a 2048-pixel PNG of 16 bits takes 5
 STRUCTURE_POINTS = 24  # along a side of the grid under the smooth structure
 OPACITY_FRACTIONS = (0.12, 0.15)  # of the side: how wide the opacity is; of the grey range: how bright
 TIMM = (
-    *("--train-split", "train", "--val-split", "val", "--num-classes", "2", "--device", "cpu", "--seed", "42"),
+    *("--train-split", "train", "--val-split", "val", "--num-classes", "2", "--seed", "42"),
     *("--opt", "adamw", "--lr", "1e-3", "--weight-decay", "0.01", "--sched", "cosine", "--warmup-epochs", "0"),
     *("--scale", "0.8", "1.0", "--ratio", "0.9", "1.1", "--hflip", "0.5", "--color-jitter", "0.2"),
     *("--train-interpolation", "bilinear", "--smoothing", "0", "--workers", "1", "--checkpoint-hist", "1"),
@@ -65,6 +65,7 @@ class Task:
         epochs: Passes over the training images.
         batch: Images per step.
         n_train: Training images.
+        device: "cpu" or "cuda".
     """
 
     data: Path
@@ -73,6 +74,7 @@ class Task:
     epochs: int
     batch: int
     n_train: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def command_of(way: str, task: Task, timm: Path, out: Path) -> tuple[list[str], 
             "train.epochs": task.epochs,
             "train.patience": task.epochs,
             "train.batch_size": task.batch,
-            "train.device": "cpu",
+            "train.device": task.device,
             "augment.horizontal_flip": "true",
             "data.one_image_per_patient": "true",
         }
@@ -153,7 +155,7 @@ def command_of(way: str, task: Task, timm: Path, out: Path) -> tuple[list[str], 
         own = {"EFFMED_CACHE": str(out / "cache"), "EFFMED_KEY": str(out / "pseudonyms.key")}
         return [sys.executable, "-m", "effmed", "train", *where, *sets], own
     sizes = ["--img-size", str(task.size), "--epochs", str(task.epochs), "--batch-size", str(task.batch)]
-    where = ["--data-dir", str(task.data), "--model", task.network, "--output", str(out)]
+    where = ["--data-dir", str(task.data), "--model", task.network, "--output", str(out), "--device", task.device]
     command = [sys.executable, str(timm / "train.py"), *where, *sizes, *TIMM]
     if way == "timm tuned":
         return [*command, "--channels-last"], {"GLIBC_TUNABLES": KEPT_MEMORY}
