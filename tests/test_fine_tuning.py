@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -83,6 +84,22 @@ def test_a_head_that_learns_alone_leaves_the_backbone_and_resumes_to_the_same(st
     parts = Run(tmp_path / "parts")
     assert json.loads(parts.done.read_text()) == json.loads(whole.done.read_text())
     assert not parts.last.exists()
+
+
+def test_a_head_that_learns_alone_is_judged_by_several_views_too(start, data, tmp_path):
+    settings = ("train.depth=head", "train.epochs=1", "augment.test_views=3", "augment.rotation_degrees=30")
+    workflows.train(training(start, data, tmp_path / "run", *settings))
+    run = Run(tmp_path / "run")
+    workflows.predict(run.folder, data, tmp_path / "s.csv", find_recipe(None, ["data.patient_pattern=(p[0-9]+)_"]))
+    scored = pd.read_csv(tmp_path / "s.csv").set_index("image")
+    for split in ("val", "test"):
+        known = pd.read_parquet(run.predictions(split)).set_index("image")
+        both = scored.loc[known.index]
+        assert both["logit_sick"].to_numpy() == pytest.approx(known["logit_sick"].to_numpy(), abs=1e-4)
+        assert both["probability_sick"].to_numpy() == pytest.approx(known["probability_sick"].to_numpy(), abs=1e-4)
+    facts = json.loads((run.folder / "report.json").read_text())["data"]["facts"]
+    assert facts["views"].startswith("mean of the logits of 3 views")
+    assert "mean of the logits of 3 views" in (run.bundle / "CARD.md").read_text()
 
 
 def test_the_network_beside_the_checkpoints_is_needed(start, data, tmp_path, monkeypatch):

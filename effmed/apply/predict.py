@@ -12,8 +12,8 @@ from effmed.data.decode import read_preprocessed
 from effmed.data.records import LABEL, label_columns, make_frame
 from effmed.errors import DataError
 from effmed.evaluate.predictions import Scores, join_scores, make_predictions
-from effmed.learn.fitting import predict_logits
-from effmed.learn.transforms import to_input
+from effmed.learn.fitting import mean_over_views, predict_logits
+from effmed.learn.transforms import to_input, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,8 +101,13 @@ def score_pixels(bundle: Bundle, pixels: NDArray[np.generic]) -> NDArray[np.floa
     Returns:
         float32 ``(image, n_outputs)``; the same for an image whatever is scored beside it.
     """
-    chunks = (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
-    return predict_logits(bundle.network, (_full_batch(bundle, chunk) for chunk in chunks), bundle.plan)[: len(pixels)]
+    starts = range(0, len(pixels), BATCH_SIZE)
+
+    def logits_of(view: int) -> NDArray[np.float32]:
+        batches = (_full_batch(bundle, view_of(pixels[k : k + BATCH_SIZE], bundle.plan, view)) for k in starts)
+        return predict_logits(bundle.network, batches, bundle.plan)[: len(pixels)]
+
+    return mean_over_views(logits_of, bundle.plan)
 
 
 def _full_batch(bundle: Bundle, pixels: NDArray[np.generic]) -> torch.Tensor:

@@ -318,6 +318,7 @@ def _plan_value(plan: Any, key: str) -> str:  # noqa: ANN401  the plan's type wo
         "data.depth": plan.preprocessing.depth,
         "imbalance.method": plan.imbalance.method,
         "calibration.method": plan.calibration,
+        "augment.test_views": plan.augment.test_views,
     }
     section, _, name = key.partition(".")
     return str(elsewhere.get(key, getattr(plan, name or section, "–")))

@@ -246,7 +246,7 @@ A classifier of {plan.preprocessing.size_text} images, made with effmed {sheet.e
 
 | | |
 |---|---|
-| network | timm `{plan.network}`, {plan.n_outputs} output(s){_of(sheet, plan)} |
+| network | timm `{plan.network}`, {plan.n_outputs} output(s){_averaged(sheet, plan)} |
 | starting weights | {plan.weights} {f"(licence {plan.weights_licence})" if plan.weights_licence else ""} |
 | patients | {", ".join(f"{split} {count}" for split, count in sheet.n_patients.items())} |
 | best epoch | {sheet.epochs_text} |
@@ -282,9 +282,10 @@ def ensemble_cautions(sheet: BundleSheet, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _of(sheet: BundleSheet, plan: Plan) -> str:
-    text = ensemble_text(sheet, plan)
-    return f"; ensemble: {text}" if text else ""
+def _averaged(sheet: BundleSheet, plan: Plan) -> str:
+    text, n_views = ensemble_text(sheet, plan), plan.augment.test_views
+    views = f"; mean of the logits of {n_views} views of each image" if n_views > 1 else ""
+    return (f"; ensemble: {text}" if text else "") + views
 
 
 def _decision_text(sheet: BundleSheet, plan: Plan) -> str:

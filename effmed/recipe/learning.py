@@ -135,7 +135,7 @@ class ImbalanceSettings(Section):
 
 
 class AugmentSettings(Section):
-    """Random changes of training images; never applied in validation, test or prediction."""
+    """Random changes of training images; validation, test and prediction see images as they are, but for test_views."""
 
     horizontal_flip: bool = False
     """Mirror left and right; off because laterality carries meaning."""
@@ -151,3 +151,6 @@ class AugmentSettings(Section):
     """Largest change of brightness, as a share of the grey range."""
     contrast_fraction: Fraction = 0.15
     """Largest change of contrast."""
+    test_views: Count = 1
+    """Views of each image whose logits are averaged on val, on test and at prediction: the image as it is, and others
+    that are changed as for training, every image in the same way; 1: the image as it is."""

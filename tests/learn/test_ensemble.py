@@ -18,6 +18,7 @@ def networks(plan, n=3):
     for seed in range(n):
         torch.manual_seed(seed)
         made.append(build_network(plan))
+        torch.nn.init.normal_(made[-1].get_classifier().weight, std=100.0)  # a fresh head's logits are near 0
     return made
 
 
@@ -30,8 +31,8 @@ def test_logits_are_the_mean_of_the_members(classes, tmp_path):
     alone = [score_pixels(Bundle(sheet, plan, part.eval()), pixels) for part in parts]
     together = score_pixels(Bundle(sheet, plan, Ensemble(parts).eval()), pixels)
     assert together.shape == (5, plan.n_outputs)
-    assert np.allclose(together, np.mean(alone, axis=0), atol=1e-6)
-    assert np.ptp(alone, axis=0).min() > 1e-5
+    assert np.allclose(together, np.mean(alone, axis=0), atol=1e-5)
+    assert np.ptp(alone, axis=0).min() > 1e-2
 
 
 def test_the_mean_is_taken_in_full_precision():

@@ -47,6 +47,24 @@ def test_the_recipe_wins_and_the_plan_says_so():
     assert plan.reasons["train.epochs"] == "set by the recipe"
 
 
+def test_several_views_at_test_are_planned_with_their_price():
+    assert "augment.test_views" not in planned().reasons
+    plan = planned(recipe={"augment": {"test_views": 4}})
+    assert plan.augment.test_views == 4
+    assert "the image and 3 changed views of it" in plan.reasons["augment.test_views"]
+    assert "4 times the time" in plan.reasons["augment.test_views"]
+    head = planned(recipe={"augment": {"test_views": 4, "rotation_degrees": 3}, "train": {"depth": "head"}})
+    assert (head.augment.test_views, head.views) == (4, 1)
+
+
+def test_views_that_would_all_be_the_same_are_refused():
+    names = ("rotation_degrees", "shift_fraction", "scale_fraction", "brightness_fraction", "contrast_fraction")
+    still = {**dict.fromkeys(names, 0), "test_views": 2}
+    with pytest.raises(RecipeError, match="all views would be the same"):
+        planned(recipe={"augment": still})
+    assert planned(recipe={"augment": {**still, "vertical_flip": True}}).augment.test_views == 2
+
+
 def test_several_networks_are_planned_with_their_price():
     assert (planned().folds, planned().seeds, planned().n_networks) == (1, 1, 1)
     folded = planned(recipe={"train": {"folds": 5}})

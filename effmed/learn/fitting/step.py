@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from effmed.learn.machine.team import Team
     from effmed.learn.plan import Plan
 
-STEP_STREAM = 3  # of the seed; the loader has the others
+STEP_STREAM = 4  # of the seed; the loader and views at test have the others
 SHOWN = 10  # images of a batch that are named
 NO_MEMORY = "can't allocate memory"  # what torch's allocator of the CPU says; that of CUDA has an error of its own
 

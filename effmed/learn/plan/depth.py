@@ -55,8 +55,8 @@ def _check_meaning(recipe: Recipe, depth: Depth) -> None:
 
 
 def _check_unchanged(recipe: Recipe) -> None:
-    """Refuse changes of images where the head learns from the images as they are."""
-    idle = [f"augment.{key}" for key in recipe.augment.changed]
+    """Refuse changes of images where the head learns from the images as they are, and nothing else uses them."""
+    idle = [] if recipe.augment.test_views > 1 else [f"augment.{key}" for key in recipe.augment.changed]
     idle += ["imbalance.minority_augment"] if recipe.imbalance.minority_augment > 1 else []
     if idle:
         problem = f"{' and '.join(idle)}: without effect where the head learns from the images as they are"

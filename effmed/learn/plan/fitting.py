@@ -43,6 +43,7 @@ def plan_optimisation(
     """Return the rates, what chooses the epoch, and what the recipe says outright."""
     train = recipe.train
     _tell_of_targets(recipe, how, reasons)
+    _plan_test_views(recipe, reasons)
     rate, why = LEARNING_RATES[how]
     published = f"published for {variant.name if variant.multipliers is None else variant.architecture}"
     idle = how == "head"
@@ -69,6 +70,25 @@ def plan_optimisation(
         "decision": recipe.decision,
         "seed": train.seed,
     }
+
+
+def _plan_test_views(recipe: Recipe, reasons: Reasons) -> None:
+    """Say what several views at test are and cost.
+
+    Raises:
+        RecipeError: They would all be the image as it is.
+    """
+    n_views = recipe.augment.test_views
+    if n_views == 1:
+        return
+    changes = recipe.augment.model_dump(exclude={"test_views"})
+    if not any(changes.values()):
+        problem = f"augment.test_views = {n_views}, but section 'augment' changes nothing: all views would be the same"
+        raise RecipeError(problem, hint="leave it out, or let something change, such as augment.rotation_degrees")
+    reasons.sentences["augment.test_views"] = (
+        f"{SET_BY_RECIPE}: logits are the mean over the image and {n_views - 1} changed views of it, the same changes "
+        f"for every image; scoring takes {n_views} times the time; the epoch is chosen by images as they are"
+    )
 
 
 def plan_members(recipe: Recipe, reasons: Reasons) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""Augmentation (seeded, training only), on the CPU or on the device, and the step to the network's input."""
+"""Augmentation (seeded; for training, and for views at test), on the CPU or on the device, and the step to the network's input."""
 
 from effmed.learn.transforms.changes import Augmentation, Change, draw_change, make_augmentation, strengthened
-from effmed.learn.transforms.cpu import augment
+from effmed.learn.transforms.cpu import augment, view_of
 from effmed.learn.transforms.device import changed_on_device, packed
 from effmed.learn.transforms.inputs import normalised, stacked, to_input
 
@@ -17,4 +17,5 @@ __all__ = [
     "stacked",
     "strengthened",
     "to_input",
+    "view_of",
 ]

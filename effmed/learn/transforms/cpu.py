@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from effmed.learn.transforms.changes import draw_change
+from effmed.learn.transforms.changes import draw_change, make_augmentation
 from effmed.learn.transforms.inputs import UINT8_MAX, UINT16_MAX
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import otherwise asks the network for updates
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from effmed.learn.plan import Plan
     from effmed.learn.transforms.changes import Augmentation, Change
 
+TEST_STREAM = 3  # of a plan's seed, beside those of the loader
 LEVELS = np.arange(UINT8_MAX + 1)
 
 
@@ -52,6 +54,23 @@ def changed(pixels: NDArray[np.generic], change: Change) -> NDArray[np.generic]:
     shades: NDArray[np.float32] = np.multiply(moved, np.float32(change.contrast))
     shades += np.float32(change.brightness)
     return shades.clip(0, 1, out=shades)
+
+
+def view_of(pixels: NDArray[np.generic], plan: Plan, view: int) -> NDArray[np.generic]:
+    """Return one of the views of images whose logits are averaged: 0 is the images as they are.
+
+    What changes depends on the plan's seed and the number of the view alone: it is the same for every image, whatever
+    stands beside it.
+
+    Args:
+        pixels: ``(image, height, width)`` or ``(image, height, width, channel)``.
+        plan: Of the network.
+        view: From 0 to ``plan.augment.test_views`` - 1.
+    """
+    if view == 0 or not len(pixels):
+        return pixels
+    augmentation = make_augmentation(plan.augment)
+    return np.stack([augment(augmentation, each, seed=(plan.seed, TEST_STREAM, view)) for each in pixels])
 
 
 def _squared(change: Change) -> NDArray[np.float64]:

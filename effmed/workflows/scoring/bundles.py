@@ -85,6 +85,8 @@ def make_context(sheet: BundleSheet, plan: Plan, *, run: str, split: str) -> Rep
     }
     if sheet.members:
         facts["ensemble"] = ensemble_text(sheet, plan)
+    if plan.augment.test_views > 1:
+        facts["views"] = f"mean of the logits of {plan.augment.test_views} views of each image, the first as it is"
     if plan.task == "multilabel":
         facts["uncertain and blank labels in training"] = f"uncertain {plan.uncertain}, blank {plan.blank}"
     if plan.warnings:

@@ -13,8 +13,7 @@ from effmed.evaluate.predictions import Scores, make_predictions, write_predicti
 from effmed.evaluate.render import write_report
 from effmed.evaluate.report import make_report
 from effmed.learn.bundle import BundleSheet, make_card, weights_digest, write_bundle
-from effmed.learn.fitting import predict_logits
-from effmed.learn.loader import ordered_batches
+from effmed.learn.fitting import predict_views
 from effmed.recipe import make_recipe
 from effmed.run import write_json
 from effmed.workflows.judging.tables import headline
@@ -53,7 +52,7 @@ def finish_member(job: Job, network: Module, best_epoch: int) -> None:
 
 def score_split(job: Job, network: Module, split: str) -> Scores:
     """Score one split: its images, or its files where the plan joins their frames."""
-    logits = predict_logits(network, ordered_batches(job.images(split), job.plan), job.plan)
+    logits = predict_views(network, job.images(split), job.plan)
     rows = with_labels(job.manifest.in_split(split).frame, job.plan)
     return join_images(Scores(rows, logits, {}), job.manifest, job.plan)
 

@@ -188,6 +188,11 @@ def test_facts_are_given_as_they_are(key, name, value, report):
     assert ANSWERS[key](changed(report, facts={})) is None
 
 
+def test_several_views_are_told_with_the_preprocessing(report):
+    assert "Views: mean of 3." in text(with_facts(report, views="mean of 3"), "preprocessing")
+    assert "Views" not in text(report, "preprocessing")
+
+
 def test_several_networks_are_told_with_what_sets_them_apart(report):
     several = with_facts(report, ensemble="mean of the logits of 3 networks", **{"weights SHA-256": "fedcba987654321"})
     assert text(several, "ensemble").startswith("Ensemble: mean of the logits of 3 networks. ")

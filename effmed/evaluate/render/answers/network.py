@@ -30,8 +30,9 @@ def model(report: Report) -> Answer | None:
 
 def preprocessing(report: Report) -> Answer | None:
     """Say in which form images enter the network."""
-    frames = report.data.facts.get("frames")
-    return fact(report, "preprocessing", f" Files of several frames: {frames}." if frames else "")
+    frames, views = (report.data.facts.get(name) for name in ("frames", "views"))
+    more = f" Files of several frames: {frames}." if frames else ""
+    return fact(report, "preprocessing", more + (f" Views: {views}." if views else ""))
 
 
 def building(report: Report) -> Answer | None:
