@@ -177,6 +177,7 @@ def test_the_reports_say_what_an_ensemble_is_and_what_out_of_fold_means(folded):
     assert val["data"]["facts"]["auroc of each fold"].count(",") == 4
     assert any(metric["name"] == "auroc" and metric["unit"] == "patient" for metric in val["metrics"])
     assert (run.folder / "out-of-fold" / "report.html").is_file()
+    assert "training and, each fold in its turn, validation" in json.dumps(test["tables"]["flow"])
     assert "mean of the logits of 3 networks" in (run.bundle / "CARD.md").read_text()
     assert "Ensemble: mean of the logits of 3 networks" in (run.folder / "report.html").read_text()
 
@@ -329,3 +330,13 @@ def test_the_bundle_of_an_ensemble_is_free_of_patients_and_paths(folded):
     assert "png" not in text
     assert str(folded[0].folder) not in text
     assert torch.is_tensor(next(read_bundle(bundle).network.parameters()))
+
+
+def test_patients_that_are_one_prediction_each_have_one_out_of_fold(data, tmp_path):
+    settings = ("train.folds=2", "train.epochs=1", "data.level=patient")
+    workflows.train(training(data, tmp_path / "run", *settings))
+    run = Run(tmp_path / "run")
+    manifest, table = pd.read_csv(run.manifest, dtype=str), pd.read_parquet(run.predictions("val"))
+    fold_of = manifest[manifest["split"] != "test"].groupby("patient")["fold"].first()
+    assert table.set_index("patient")["fold"].to_dict() == fold_of.to_dict()
+    assert len(table) == len(fold_of)

@@ -270,3 +270,20 @@ def test_a_label_whose_val_lacks_a_kind_has_no_operating_point_and_the_report_sa
     assert "always never: it has no operating point" in (run / "bundle" / "CARD.md").read_text()
     again = workflows.evaluate(run, find_recipe(None, ["decision.value=0.8"]), data=None, labels=None)
     assert any("no operating point for class 'always' on val" in text for text in again.data.warnings)
+
+
+def test_folds_of_several_labels_are_judged_and_calibrated_together(images, tmp_path):
+    settings = ("imbalance.method=asymmetric", "train.folds=2", "train.epochs=1")
+    workflows.train(training(images, tmp_path / "run", *settings))
+    run = Run(tmp_path / "run")
+    table = pd.read_parquet(run.predictions("val"))
+    manifest = pd.read_csv(run.manifest, dtype=str)
+    assert sorted(table["image"]) == sorted(manifest.loc[manifest["split"] != "test", "image"])
+    assert set(table["fold"]) == {"1", "2"}
+    report = json.loads((run.folder / "out-of-fold" / "report.json").read_text())
+    assert {metric["class"] for metric in report["metrics"] if metric["name"] == "auroc"} == set(LABELS)
+    parts = [read_bundle(run.folder / name / "bundle").sheet.calibrator for name in ("fold-1", "fold-2")]
+    whole = read_bundle(run.bundle).sheet.calibrator
+    assert [part.fitted_on for part in parts] == ["", ""]
+    assert len(parts[0].maps) == 1
+    assert (whole.maps[0], whole.fitted_on) == (parts[0].maps[0], "val")

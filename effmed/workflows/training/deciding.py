@@ -144,7 +144,9 @@ def _check_start(decided: Plan, start: StartingWeights) -> None:
 
 
 def _tell(decided: Plan, fingerprint: Fingerprint, talk: Talk) -> None:
-    for split, n_images in fingerprint.images_per_split.items():
+    told = ("test",) if decided.folds > 1 else fingerprint.images_per_split  # the folds are told already
+    for split in told:
+        n_images = fingerprint.images_per_split[split]
         talk.say(f"{split}: {n_images} images of {fingerprint.patients_per_split[split]} patients")
     size = decided.preprocessing
     talk.say(

@@ -136,8 +136,8 @@ def test_folds_survive_the_disk(tmp_path):
 
 
 def test_a_study_in_two_folds_is_a_leak():
-    made = one_each(2, a=20, b=20)
-    both = [made.frame.index[made.frame["fold"] == number][0] for number in ("1", "2")]
+    made = one_each(3, a=20, b=20)
+    both = [made.frame.index[made.frame["fold"] == number][0] for number in ("2", "3")]  # both in train of the first
     study = made.frame["study"].copy()
     study[both] = "one"
     torn = made.with_frame(made.frame.assign(study=study))
