@@ -12,7 +12,17 @@ import torch
 
 from effmed.learn.machine.team import ALONE
 from effmed.learn.shrinking import shrink, side_factor
-from effmed.learn.transforms import augment, make_augmentation, strengthened, to_input
+from effmed.learn.transforms import (
+    changed_on_device,
+    draw_change,
+    make_augmentation,
+    normalised,
+    packed,
+    stacked,
+    strengthened,
+    to_input,
+)
+from effmed.learn.transforms.cpu import changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from effmed.data.cache import CachedPixels
     from effmed.learn.machine.team import Team
     from effmed.learn.plan import Plan
+    from effmed.learn.transforms import Change
 
 ORDER_STREAM, AUGMENT_STREAM, VIEW_STREAM = 0, 1, 2  # separate random streams of one seed
 AHEAD = 3  # batches that are ready while a GPU computes
@@ -79,14 +90,24 @@ class Images:
 
     def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
         """Return images with the changes that depend on seed, epoch and image only."""
+        drawn = self._drawn(chosen, plan, epoch)
+        return to_input(np.stack([changed(pixels, change) for pixels, change in drawn]), plan.mean, plan.std)
+
+    def changes(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images as they are, and the changes of each: the device makes ``changed_inputs`` of them."""
+        drawn = self._drawn(chosen, plan, epoch)
+        return stacked(np.stack([pixels for pixels, _ in drawn])), packed([change for _, change in drawn])
+
+    def _drawn(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> list[tuple[NDArray[np.generic], Change]]:
         seed, strengths, factor = (plan.seed, AUGMENT_STREAM, epoch), plan.imbalance.augment, side_factor(plan, epoch)
         by_strength = {each: make_augmentation(strengthened(plan.augment, each * factor)) for each in {1.0, *strengths}}
-        of_image = [strengths[int(self.truth[i])] if self.truth.ndim == 1 else 1.0 for i in chosen]
-        changed = [
-            augment(by_strength[strength], shrink(self.pixels[self.rows[i]], factor), seed=(*seed, int(i)))
-            for i, strength in zip(chosen, of_image, strict=True)
-        ]
-        return to_input(np.stack(changed), plan.mean, plan.std)
+        found = []
+        for i in chosen:
+            pixels = shrink(self.pixels[self.rows[i]], factor)
+            strength = strengths[int(self.truth[i])] if self.truth.ndim == 1 else 1.0
+            height, width = pixels.shape[:2]
+            found.append((pixels, draw_change(by_strength[strength], (height, width), seed=(*seed, int(i)))))
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,15 +116,33 @@ class Batch:
 
     Attributes:
         chosen: ``(n,)`` numbers of the examples of the whole step, over all processes.
-        inputs: This process's, as the network takes them.
+        inputs: This process's, as the network takes them; or images as they are, where ``changes`` holds any.
+        changes: What the device does with each of the images, ``(image, number)``; None where it is done.
         truth: Of these.
         n_terms: What the added-up loss of the step is divided by: its images, or its known labels.
     """
 
     chosen: NDArray[np.int64]
     inputs: torch.Tensor
+    changes: torch.Tensor | None
     truth: torch.Tensor
     n_terms: int
+
+    def parts(self, n_parts: int, plan: Plan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield inputs as the network takes them, on the plan's device, and truth, in even parts."""
+        changes = [None] * n_parts if self.changes is None else self.changes.tensor_split(n_parts)
+        parts = zip(self.inputs.tensor_split(n_parts), changes, self.truth.tensor_split(n_parts), strict=True)
+        for inputs, drawn, truth in parts:
+            there = inputs.to(plan.device, non_blocking=True)
+            if drawn is not None:
+                there = normalised(changed_on_device(there, drawn), plan.mean, plan.std)
+            yield there, truth.to(plan.device, non_blocking=True)
+
+    def pinned(self) -> Batch:
+        """Return the batch in memory that a GPU reads by itself."""
+        changes = None if self.changes is None else self.changes.pin_memory()
+        inputs = self.inputs if self.inputs.is_cuda else self.inputs.pin_memory()
+        return replace(self, inputs=inputs, changes=changes, truth=self.truth.pin_memory())
 
 
 def train_batches(examples: Examples, plan: Plan, epoch: int, *, first: int = 0, team: Team = ALONE) -> Iterator[Batch]:
@@ -119,8 +158,17 @@ def train_batches(examples: Examples, plan: Plan, epoch: int, *, first: int = 0,
     for chosen in batch_members(examples, plan, epoch, team.size)[first:]:
         own = team.share(chosen)
         known = examples.truth[chosen] >= 0
-        inputs = examples.changed_inputs(own, plan, epoch)
-        yield Batch(chosen, inputs, torch.from_numpy(examples.truth[own]), max(1, int(known.sum())))
+        inputs, changes = _prepare(examples, own, plan, epoch)
+        yield Batch(chosen, inputs, changes, torch.from_numpy(examples.truth[own]), max(1, int(known.sum())))
+
+
+def _prepare(
+    examples: Examples, chosen: NDArray[np.int64], plan: Plan, epoch: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return inputs and what a GPU has still to do with them: it changes images faster than the CPU reads them."""
+    if plan.device == "cuda" and isinstance(examples, Images):
+        return examples.changes(chosen, plan, epoch)
+    return examples.changed_inputs(chosen, plan, epoch), None
 
 
 def batch_members(examples: Examples, plan: Plan, epoch: int, n_processes: int = 1) -> list[NDArray[np.int64]]:

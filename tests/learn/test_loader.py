@@ -1,7 +1,12 @@
+import threading
+import time
+
 import numpy as np
+import pytest
 import torch
 
-from effmed.learn.loader import batch_members, ordered_batches, train_batches
+from effmed.learn.loader import Batch, ahead, batch_members, ordered_batches, prefetched, train_batches
+from effmed.learn.machine.team import Team
 from effmed.recipe import AugmentSettings
 from tests.learn import make
 
@@ -32,3 +37,70 @@ def test_ordered_batches_keep_the_order():
     found = torch.cat(list(ordered_batches(pictures, make.plan())))
     expected = np.float32(pictures.pixels) / 255 * 2 - 1
     assert np.allclose(found[:, 0].numpy(), expected, atol=1e-6)
+
+
+def test_the_device_makes_of_images_and_changes_what_the_cpu_makes():
+    plan = make.plan(augment=AugmentSettings(horizontal_flip=True), imbalance=make.imbalance(augment=(1.0, 2.0)))
+    pictures = make.images(24)
+    chosen = np.arange(5, 13)
+    expected = pictures.changed_inputs(chosen, plan, 3)
+    inputs, changes = pictures.changes(chosen, plan, 3)
+    assert inputs.dtype == torch.uint8
+    batch = Batch(chosen, inputs, changes, torch.from_numpy(pictures.truth[chosen]), 8)
+    found = list(batch.parts(3, plan))
+    assert [len(truth) for _, truth in found] == [3, 3, 2]
+    together = torch.cat([part for part, _ in found])
+    assert together.shape == expected.shape
+    assert float((together - expected).abs().mean()) < 2 * 0.5 / 255  # half a grey level, of which 255 make 2
+    assert float((together - expected).abs().max()) < 2 * 2 / 255
+
+
+def test_batches_made_ahead_are_the_same_and_errors_arrive():
+    plan, pictures = make.plan(), make.images(24)
+    expected = list(train_batches(pictures, plan, 0))
+    found = list(prefetched(train_batches(pictures, plan, 0)))
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(found, expected, strict=True))
+
+    def broken():
+        yield expected[0]
+        raise ValueError("the disk is gone")
+
+    batches = prefetched(broken())
+    assert next(batches) is expected[0]
+    with pytest.raises(ValueError, match="the disk is gone"):
+        next(batches)
+
+
+def test_the_thread_ends_when_nobody_wants_batches_any_more():
+    before = threading.active_count()
+    plan = make.plan(batch_size=2)
+    batches = prefetched(train_batches(make.images(24), plan, 0), depth=1)
+    next(batches)
+    batches.close()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == before
+
+
+def test_a_cpu_takes_batches_one_by_one():
+    batches = train_batches(make.images(24), make.plan(), 0)
+    assert ahead(batches, "cpu") is batches
+
+
+def test_processes_have_the_whole_batch_between_them():
+    plan, pictures = make.plan(), make.images(24)
+    whole = list(train_batches(pictures, plan, 1))
+    parts = [list(train_batches(pictures, plan, 1, team=Team(rank, 2))) for rank in range(2)]
+    for one, *shared in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([batch.inputs for batch in shared]), one.inputs)
+        assert {batch.n_terms for batch in shared} == {one.n_terms} == {8}
+    assert [batch.chosen.tolist() for batch in list(train_batches(pictures, plan, 1, first=2))] == [
+        whole[2].chosen.tolist()
+    ]
+
+
+def test_a_last_batch_too_small_for_all_processes_is_left_out():
+    plan, pictures = make.plan(), make.images(19)
+    assert [len(each) for each in batch_members(pictures, plan, 0, 1)] == [8, 8, 3]
+    assert [len(each) for each in batch_members(pictures, plan, 0, 2)] == [8, 8]

@@ -13,7 +13,7 @@ import torch
 from effmed.learn.fitting.clock import Clock, Pace, memory_mb
 from effmed.learn.fitting.depth import set_mode
 from effmed.learn.fitting.scores import cross_entropy, score_interval, undone
-from effmed.learn.fitting.step import check_finite, take_step
+from effmed.learn.fitting.steps import check_finite, take_step
 from effmed.learn.loader import ahead, batch_members, batches_of, train_batches
 from effmed.learn.machine.precision import autocast
 from effmed.learn.machine.team import ALONE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effmed.learn.fitting.state import TrainingState
-    from effmed.learn.fitting.step import Outcome
+    from effmed.learn.fitting.steps import Outcome
     from effmed.learn.loader import Examples
     from effmed.learn.machine.team import Team
     from effmed.learn.plan import Plan

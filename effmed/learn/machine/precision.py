@@ -15,3 +15,16 @@ AUTOCAST = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": tor
 def autocast(plan: Plan) -> torch.autocast:
     """Return the context in which the network runs in the plan's precision."""
     return torch.autocast(plan.device, dtype=AUTOCAST[plan.precision], enabled=plan.precision != "float32")
+
+
+def set_precision(plan: Plan) -> None:
+    """Tell CUDA, once, what float32 may mean: TF32 where the plan computes in half precision anyway, else itself.
+
+    Its fastest algorithms for the sizes at hand are looked for in the first steps.
+    """
+    if plan.device != "cuda":
+        return
+    is_half = plan.precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = is_half
+    torch.backends.cudnn.allow_tf32 = is_half
+    torch.backends.cudnn.benchmark = plan.progressive == 1

@@ -1,4 +1,4 @@
-"""Augmentation (seeded; for training, and for views at test), on the CPU or on the device, and the step to the network's input."""
+"""Augmentation (seeded; for training, and for views at test) on the CPU or on the device, and the network's input."""
 
 from effmed.learn.transforms.changes import Augmentation, Change, draw_change, make_augmentation, strengthened
 from effmed.learn.transforms.cpu import augment, view_of

@@ -42,7 +42,7 @@ def stacked(pixels: NDArray[np.generic]) -> torch.Tensor:
         already, and may be written, the memory is shared.
     """
     fit = np.float32(pixels) / np.float32(UINT16_MAX) if pixels.dtype == np.uint16 else pixels
-    batch = torch.from_numpy(fit if fit.flags.writeable else fit.copy())  # torch knows no memory that is only read
+    batch = torch.from_numpy(np.require(fit, requirements=["C", "W"]))  # torch knows no other memory
     return batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)  # (batch, height, width) is grey
 
 

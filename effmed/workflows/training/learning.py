@@ -15,6 +15,7 @@ from effmed.errors import PreemptedError
 from effmed.learn.fitting import Epoch, fit_steps, head_of, read_features, start_training
 from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.machine.allocator import keep_memory
+from effmed.learn.machine.precision import set_precision
 from effmed.learn.machine.team import LostError
 from effmed.learn.network import build_network
 from effmed.run import Run, append_line, check_writable, write_json, write_text
@@ -111,6 +112,7 @@ def _fitted(network: Module, decided: Plan) -> Module:
 def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk: Talk) -> tuple[Module, int]:
     """Train to the end and leave the best weights in the network."""
     torch.set_num_threads(job.plan.threads)
+    set_precision(job.plan)
     if job.plan.keep_memory:
         keep_memory()
     if job.team.is_first:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from effmed.learn.fitting import fit, start_training
-from effmed.learn.fitting.mixing import mix
+from effmed.learn.fitting.steps.mixing import mix
 from effmed.learn.imbalance import make_targets
 from effmed.learn.network import build_network
 from tests.learn import make

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from effmed.errors import MachineError, RecipeError
-from effmed.learn.fitting.mixing import mix
+from effmed.learn.fitting.steps.mixing import mix
 from effmed.learn.imbalance import imbalanced_loss, make_targets
 from effmed.learn.machine.precision import autocast
 
@@ -93,7 +93,7 @@ def _try_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: T
     mixing = np.random.default_rng(chance)
     state.optimiser.zero_grad(set_to_none=True)
     loss = torch.zeros(1, device=plan.device)
-    for inputs, truth in _parts(batch, state.micro_batch, team.size):
+    for inputs, truth in batch.parts(_n_parts(batch, state.micro_batch, team.size), plan):
         loss += _learn(state, plan, inputs, truth, mixing, batch.n_terms)
     gradients = [
         each.grad for group in state.optimiser.param_groups for each in group["params"] if each.grad is not None
@@ -117,8 +117,7 @@ def _learn(
 ) -> torch.Tensor:
     """Add the gradient of some images; return their part of the loss."""
     n_classes = 2 if truth.ndim > 1 else len(plan.classes)
-    targets = make_targets(truth.to(plan.device), n_classes, plan.label_smoothing)
-    inputs, targets = mix(inputs.to(plan.device, non_blocking=True), targets, plan, chance)
+    inputs, targets = mix(inputs, make_targets(truth, n_classes, plan.label_smoothing), plan, chance)
     with autocast(plan):
         logits = state.forward(inputs)
     loss = imbalanced_loss(logits.float(), targets, plan.imbalance) / n_terms
@@ -126,11 +125,9 @@ def _learn(
     return loss.detach()
 
 
-def _parts(batch: Batch, micro_batch: int, n_processes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Divide a batch evenly into as many parts as memory asks for, as many in every process."""
-    largest = math.ceil(len(batch.chosen) / n_processes)
-    n_parts = math.ceil(largest / micro_batch)
-    return list(zip(batch.inputs.tensor_split(n_parts), batch.truth.tensor_split(n_parts), strict=True))
+def _n_parts(batch: Batch, micro_batch: int, n_processes: int) -> int:
+    """Return in how many parts a batch is taken, as many in every process."""
+    return math.ceil(math.ceil(len(batch.chosen) / n_processes) / micro_batch)
 
 
 def _make_room(state: TrainingState, plan: Plan, team: Team, error: RuntimeError) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from effmed.errors import MachineError, RecipeError
-from effmed.learn.fitting import fit_steps, start_training, step
-from effmed.learn.fitting.step import take_step
+from effmed.learn.fitting import fit_steps, start_training
+from effmed.learn.fitting.steps import take_step
+from effmed.learn.fitting.steps import taking as step
 from effmed.learn.loader import train_batches
 from effmed.learn.machine.team import ALONE, Team
 from effmed.learn.network import build_network
