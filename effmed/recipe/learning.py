@@ -99,7 +99,8 @@ class TrainSettings(Section):
     device: Literal["cpu", "cuda", "mps"] | Auto = "auto"
     """Where the network runs."""
     precision: Literal["float32", "bfloat16", "float16"] | Auto = "auto"
-    """Autocast type; auto: half on CUDA; on a CPU bfloat16 where it is measured to be faster, else float32."""
+    """Autocast type while learning; auto: half on CUDA, on a CPU bfloat16 where measured to be faster, else float32.
+    Scores are computed in float32."""
     threads: Count | Auto = "auto"
     """CPU threads; auto: the cores this process may use."""
     keep_memory: bool | Auto = "auto"

@@ -11,7 +11,7 @@ import torch
 
 from effmed.errors import RecipeError
 from effmed.learn.loader import VIEW_STREAM
-from effmed.learn.machine.precision import autocast
+from effmed.learn.machine.precision import exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,10 +84,10 @@ def read_features(
         RecipeError: The network gives no features between pooling and its last layer.
     """
     network.to(plan.device).eval()
-    starts = range(0, len(images), plan.batch_size)
+    starts = range(0, len(images), plan.micro_batch)
     values = np.empty((0, 0, 0), dtype=np.float32)
     for k, (view, start) in enumerate(itertools.product(range(n_views), starts)):
-        chosen = np.arange(start, min(start + plan.batch_size, len(images)))
+        chosen = np.arange(start, min(start + plan.micro_batch, len(images)))
         batch = images.inputs(chosen, plan) if view == 0 else images.changed_inputs(chosen, plan, view)
         pooled = _pooled(network, batch.to(plan.device), plan)
         if k == 0:
@@ -99,7 +99,7 @@ def read_features(
 
 
 def _pooled(network: torch.nn.Module, batch: torch.Tensor, plan: Plan) -> NDArray[np.float32]:
-    with torch.inference_mode(), autocast(plan):
+    with torch.inference_mode(), exact():
         pooled: torch.Tensor = network.forward_head(network.forward_features(batch), pre_logits=True)  # type: ignore[operator]  # timm's
     if pooled.ndim != 2:
         problem = f"{plan.network} gives {pooled.ndim - 1} axes of features before its head, not one"

@@ -47,6 +47,6 @@ def predict_views(network: torch.nn.Module, images: Images, plan: Plan) -> NDArr
 
 
 def _view_batches(images: Images, plan: Plan, view: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(images), plan.batch_size):
-        pixels = images.pixels[images.rows[start : start + plan.batch_size]]
+    for start in range(0, len(images), plan.micro_batch):
+        pixels = images.pixels[images.rows[start : start + plan.micro_batch]]
         yield to_input(view_of(pixels, plan, view), plan.mean, plan.std)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from effmed.learn.plan import Plan
 
 AUTOCAST = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def autocast(plan: Plan) -> torch.autocast:
-    """Return the context in which the network runs in the plan's precision."""
+    """Return the context in which the network learns: in the plan's precision."""
     return torch.autocast(plan.device, dtype=AUTOCAST[plan.precision], enabled=plan.precision != "float32")
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Compute in float32 itself, as scores are: the same on every device, but for the order of summation."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def set_precision(plan: Plan) -> None:

@@ -61,3 +61,14 @@ def test_resuming_gives_the_same_weights_however_deep_training_reaches(tmp_path,
     list(fit(again, *make_sets(), plan))
     assert weights_digest(again.judged) == weights_digest(whole.judged)
     assert weights_digest(again.network) == weights_digest(whole.network)
+
+
+def test_a_compiled_network_learns_under_its_own_names(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or (lambda x: network(x)))
+    state = started(make.plan(compile=True))
+    assert compiled == [state.network]
+    list(fit(state, *make_sets(), make.plan(compile=True)))
+    plain = started(make.plan())
+    list(fit(plain, *make_sets(), make.plan()))
+    assert weights_digest(state.network) == weights_digest(plain.network)

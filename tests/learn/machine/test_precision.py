@@ -14,10 +14,27 @@ def test_layers_compute_in_the_planned_precision(precision, expected):
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == expected
 
 
-def test_logits_are_float32_even_in_half_precision():
-    plan = make.plan(precision="bfloat16")
-    network = build_network(plan)
-    assert predict_logits(network, [torch.zeros(2, 1, 32, 32)], plan).dtype == np.float32
+def test_scores_are_those_of_float32_whatever_the_network_learned_in(flags):
+    half, full = make.plan(precision="bfloat16"), make.plan()
+    network, images = build_network(full), [torch.rand(2, 1, 32, 32)]
+    torch.backends.cudnn.allow_tf32 = True
+    found = predict_logits(network, images, half)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, predict_logits(network, images, full))
+    assert torch.backends.cudnn.allow_tf32  # as it was
+
+
+def test_no_score_is_computed_in_tf32(flags):
+    seen = []
+
+    class Network(torch.nn.Module):
+        def forward(self, inputs):
+            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return inputs.mean(dim=(1, 2, 3)).unsqueeze(1)
+
+    set_precision(make.plan(device="cuda", precision="bfloat16"))
+    predict_logits(Network(), [torch.rand(2, 1, 32, 32)], make.plan())
+    assert seen == [(False, False)]
 
 
 @pytest.fixture
