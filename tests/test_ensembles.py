@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 
 from effmed import workflows
 from effmed.cli.app import app
-from effmed.errors import BundleError, RecipeError
+from effmed.errors import BundleError, DataError, RecipeError
 from effmed.learn.bundle import read_bundle
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
@@ -340,3 +343,96 @@ def test_patients_that_are_one_prediction_each_have_one_out_of_fold(data, tmp_pa
     fold_of = manifest[manifest["split"] != "test"].groupby("patient")["fold"].first()
     assert table.set_index("patient")["fold"].to_dict() == fold_of.to_dict()
     assert len(table) == len(fold_of)
+
+
+def test_heads_that_learn_alone_are_an_ensemble_too_and_resume_to_the_same(data, tmp_path, monkeypatch):
+    workflows.train(training(data, tmp_path / "first", "train.epochs=1"))
+    settings = (f"model.weights={tmp_path / 'first'}", "train.depth=head", "train.folds=2", "train.epochs=2")
+    workflows.train(training(data, tmp_path / "whole", *settings))
+    write = running.write_checkpoint
+
+    def interrupt(folder, state, best):
+        write(folder, state, best)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write_checkpoint", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            workflows.train(training(data, tmp_path / "parts", *settings))
+    workflows.resume(tmp_path / "parts")
+    first, second = (json.loads(Run(tmp_path / name).done.read_text()) for name in ("whole", "parts"))
+    assert first == second
+
+
+@pytest.mark.slow
+def test_a_fold_that_is_killed_goes_on_as_if_nothing_had_happened(data, tmp_path):
+    settings = ("train.folds=3", "train.epochs=6", "train.patience=6")
+    workflows.train(training(data, tmp_path / "whole", *settings))
+    sets = [part for setting in (*SMALL, PATIENTS, *settings) for part in ("--set", setting)]
+    run = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "effmed",
+        "train",
+        "--variant",
+        VARIANT,
+        "--data",
+        str(data),
+        "--run",
+        str(run),
+        *sets,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (run / "fold-2" / "last" / "epoch-0002").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert [(run / name / "done.json").exists() for name in FOLDS] == [True, False, False]
+    done = RUNNER.invoke(app, ["train", "--resume", "--run", str(run)])
+    assert done.exit_code == 0, done.output
+    first, second = (json.loads((folder / "done.json").read_text()) for folder in (tmp_path / "whole", run))
+    assert first == second
+    numbers = [json.loads(line)["number"] for line in (run / "fold-2" / "history.jsonl").read_text().splitlines()]
+    assert numbers == list(range(1, 7))
+
+
+def test_a_fold_that_cannot_be_learned_from_is_named_and_leaves_nothing(data, tmp_path, monkeypatch):
+    """Of several labels one may be always present in the other folds; which labels, the plan of the fold checks."""
+    from effmed.workflows.training import members
+
+    decide, calls = members.decide, []
+
+    def refuse(training, manifest):
+        calls.append(manifest)
+        if len(calls) == 2:
+            raise DataError("label 'x' is always present in train", hint="leave it out")
+        return decide(training, manifest)
+
+    monkeypatch.setattr(members, "decide", refuse)
+    with pytest.raises(DataError, match=r"fold-2: label 'x'") as caught:
+        workflows.train(training(data, tmp_path / "run", "train.folds=3"))
+    assert caught.value.hint.endswith("or take fewer folds")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_inside_another_runs_folder_is_no_network_of_it(folded, data, tmp_path):
+    run = shutil.copytree(folded[0].folder, tmp_path / "run")
+    with pytest.raises(BundleError, match="holds no training"):
+        workflows.resume(run / "again")
+    with pytest.raises(BundleError, match="one network of the ensemble"):
+        workflows.resume(run / "fold-2")
+
+
+def test_starting_weights_that_a_disk_lost_are_told(data, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("effmed.workflows.training.members.finish_member", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        workflows.train(training(data, tmp_path / "run", "train.seeds=2", "train.epochs=1"))
+    (tmp_path / "run" / "last" / "start.json").write_text("{")
+    with pytest.raises(BundleError, match="starting weights"):
+        workflows.resume(tmp_path / "run")
+    assert (tmp_path / "run" / "plan.json").exists()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from effmed.data.fingerprint import Fingerprint, make_fingerprint
 from effmed.data.records import FOLD, read_manifest
 from effmed.data.split import folds_of, in_fold, in_turn
-from effmed.errors import BundleError
+from effmed.errors import BundleError, DataError
 from effmed.evaluate.predictions import Scores
 from effmed.learn.bundle import WEIGHTS, Member, plain_tensors, read_bundle
 from effmed.learn.ensemble import Ensemble
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from effmed.data.records import Manifest
     from effmed.learn.bundle import Bundle, BundleSheet
     from effmed.learn.machine.team import Team
     from effmed.workflows.training.job import Job
@@ -93,7 +94,7 @@ def _train(training: Training, team: Team, talk: Talk) -> Trained:
         return train_one(prepared, talk)
     with resumable(prepared.job.run, talk):
         with telling_failure(team):
-            whole, jobs = _begin(prepared)
+            whole, jobs = _begin(prepared, talk)
         return _train_all(whole, jobs, prepared.start, talk)
 
 
@@ -129,17 +130,21 @@ def _names(plan: Plan) -> list[str]:
 
 def _check_whole(run: Run) -> None:
     """Refuse to finish one network of an ensemble as if it stood alone."""
-    outer = Run(run.folder.resolve().parent)
-    if outer.plan.is_file():
+    folder = run.folder.resolve()
+    outer = Run(folder.parent)
+    if not outer.plan.is_file():
+        return
+    plan = Plan.model_validate_json(outer.plan.read_text(encoding="utf-8"))
+    if plan.n_networks > 1 and folder.name in _names(plan):
         problem = f"{run.folder} is one network of the ensemble {outer.folder}"
         raise BundleError(problem, hint=f"continue the whole: effmed train --resume --run {outer.folder}")
 
 
-def _begin(prepared: Prepared) -> tuple[Job, list[Job]]:
+def _begin(prepared: Prepared, talk: Talk) -> tuple[Job, list[Job]]:
     """Decide for each network and write what is known before the first step; the plan of the whole comes last."""
     whole, training = prepared.job, prepared.training
     whole = replace(whole, plan=_with_share_of_time(whole))
-    jobs = _fold_jobs(whole, training) if folds_of(whole.manifest) else _seed_jobs(whole)
+    jobs = _fold_jobs(whole, training, talk) if folds_of(whole.manifest) else _seed_jobs(whole)
     write_begin(whole, training, prepared.findings)
     for job in jobs:
         write_begin(job, training, prepared.findings)
@@ -166,7 +171,7 @@ def _with_share_of_time(whole: Job) -> Plan:
     return plan.model_copy(update=changes)
 
 
-def _fold_jobs(whole: Job, training: Training) -> list[Job]:
+def _fold_jobs(whole: Job, training: Training, talk: Talk) -> list[Job]:
     """Return a job per fold. All have the first one's plan, so that their logits mean the same.
 
     Raises:
@@ -175,12 +180,22 @@ def _fold_jobs(whole: Job, training: Training) -> list[Job]:
     jobs = []
     for number, name in enumerate(_names(whole.plan), start=1):
         manifest = in_fold(whole.manifest, number)
-        fingerprint, own = decide(training, manifest, measures=False)
+        fingerprint, own = _decide_fold(training, manifest, name)
+        for sentence in own.warnings:
+            if sentence not in whole.plan.warnings:
+                talk.warn(f"{name}: {sentence}")
         plan = whole.plan.model_copy(update={"n_train": own.n_train, "n_val": own.n_val, "folds": 1})
         run = Run(whole.run.folder / name)
         seen = fingerprint.with_provenance(manifest)
         jobs.append(replace(whole, run=run, plan=plan, fingerprint=seen, manifest=manifest))
     return jobs
+
+
+def _decide_fold(training: Training, manifest: Manifest, name: str) -> tuple[Fingerprint, Plan]:
+    try:
+        return decide(training, manifest, measures=False)
+    except DataError as error:
+        raise DataError(f"{name}: {error.problem}", hint=f"{error.hint}; or take fewer folds") from error
 
 
 def _seed_jobs(whole: Job) -> list[Job]:
