@@ -349,14 +349,14 @@ def test_heads_that_learn_alone_are_an_ensemble_too_and_resume_to_the_same(data,
     workflows.train(training(data, tmp_path / "first", "train.epochs=1"))
     settings = (f"model.weights={tmp_path / 'first'}", "train.depth=head", "train.folds=2", "train.epochs=2")
     workflows.train(training(data, tmp_path / "whole", *settings))
-    write = running.write_checkpoint
+    write = learning.write_checkpoint
 
     def interrupt(folder, state, best):
         write(folder, state, best)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_checkpoint", interrupt)
+        patch.setattr(learning, "write_checkpoint", interrupt)
         with pytest.raises(KeyboardInterrupt):
             workflows.train(training(data, tmp_path / "parts", *settings))
     workflows.resume(tmp_path / "parts")
@@ -404,11 +404,11 @@ def test_a_fold_that_cannot_be_learned_from_is_named_and_leaves_nothing(data, tm
 
     decide, calls = members.decide, []
 
-    def refuse(training, manifest):
+    def refuse(training, manifest, *, measures):
         calls.append(manifest)
         if len(calls) == 2:
             raise DataError("label 'x' is always present in train", hint="leave it out")
-        return decide(training, manifest)
+        return decide(training, manifest, measures=measures)
 
     monkeypatch.setattr(members, "decide", refuse)
     with pytest.raises(DataError, match=r"fold-2: label 'x'") as caught:
