@@ -67,6 +67,9 @@ def test_a_job_whose_process_was_killed_says_so_and_one_process_continues_it(tmp
     wait_for_epochs(run, process, 2)
     os.kill(worker(process, 1), signal.SIGKILL)
     assert process.wait(timeout=240) != 0
+    said = (tmp_path / "said.txt").read_text()
+    assert "a process of this job is lost: " in said
+    assert "hint: the run can be continued: effmed train --resume" in said
     assert not run.is_complete
     alone = [sys.executable, "-m", "effmed", "train", "--resume", "--run", "run"]
     done = subprocess.run(alone, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

@@ -298,3 +298,24 @@ def test_prediction_sets_of_several_labels_are_refused():
     with pytest.raises(RecipeError, match="without meaning where labels do not exclude each other"):
         several(decision={"miss_fraction": 0.05})
     assert planned(recipe={"decision": {"miss_fraction": 0.05}}).decision.miss_fraction == 0.05
+
+
+def test_what_draws_probabilities_to_the_middle_is_off_and_says_so():
+    plan = planned()
+    assert (plan.label_smoothing, plan.mixup, plan.cutmix, plan.progressive) == (0.0, 0.0, 0.0, 1.0)
+    for key in ("label_smoothing", "mixup", "cutmix"):
+        assert plan.reasons[f"train.{key}"].startswith("off; draws probabilities to the middle")
+    wanted = planned(recipe={"train": {"mixup": 0.4, "progressive": 0.5}})
+    assert (wanted.mixup, wanted.progressive) == (0.4, 0.5)
+    assert wanted.reasons["train.mixup"].startswith("set by the recipe; draws probabilities")
+    assert "smaller images" in wanted.reasons["train.progressive"]
+
+
+@pytest.mark.parametrize("setting", [{"mixup": 0.4}, {"cutmix": 1.0}, {"progressive": 0.5}])
+def test_stored_features_are_neither_mixed_nor_shrunk(setting):
+    with pytest.raises(RecipeError, match=rf"train\.{next(iter(setting))}: without meaning where the head"):
+        planned(recipe={"train": {"depth": "head", **setting}})
+
+
+def test_the_head_alone_takes_smoothed_labels():
+    assert planned(recipe={"train": {"depth": "head", "label_smoothing": 0.1}}).label_smoothing == 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ T = TypeVar("T")
 # Names of the variables that torchrun and SLURM set: rank, number of processes, the same on this machine.
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+SOURCE = re.compile(r"^\[[^]]*\.cc:\d+\] *")  # gloo begins its errors with the place in its source
 RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 PATIENCE = timedelta(days=2)  # others wait while the first decodes all images; a process that dies is noticed at once
 MEETING = timedelta(minutes=10)  # SLURM starts all processes of a step within seconds
@@ -232,5 +234,6 @@ def _noticing_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo and NCCL raise nothing more precise
-        problem = f"a process of this job is lost: {str(error).splitlines()[0]}"
+        said = SOURCE.sub("", str(error).splitlines()[0]).partition(". ")[0]
+        problem = f"a process of this job is lost: {said}"
         raise LostError(problem, hint=LOST) from error

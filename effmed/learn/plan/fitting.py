@@ -19,7 +19,8 @@ EPOCHS_MIN, EPOCHS_MAX = 4, 20
 EPOCHS_OF_HEAD = 40  # of a fraction of a second each, on stored features
 PATIENCE_MIN = 4
 TARGETS = ("label_smoothing", "mixup", "cutmix")
-DRAWN = "it draws probabilities to the middle, which the calibrator undoes on average and not for each image"
+OF_IMAGES = ("mixup", "cutmix", "progressive")
+DRAWN = "draws probabilities to the middle, which the calibrator undoes on average and not for each image"
 LEARNING_RATES: dict[Manner, tuple[float, str]] = {
     "head": (3e-3, "usual for AdamW on one layer over features that stay"),
     "fine-tuned": (2e-4, "usual for AdamW on pretrained weights"),
@@ -121,13 +122,14 @@ def _tell_of_targets(recipe: Recipe, how: Manner, reasons: Reasons) -> None:
     Raises:
         RecipeError: Images are to be mixed or shrunk, but the head learns from stored features.
     """
-    changed = [key for key in TARGETS if key in recipe.train.changed]
-    idle = [f"train.{key}" for key in (*changed, *(["progressive"] if recipe.train.progressive < 1 else []))]
-    idle = [key for key in idle if key != "train.label_smoothing"]
+    changed = recipe.train.changed
+    idle = [f"train.{key}" for key in OF_IMAGES if key in changed]
     if how == "head" and idle:
         problem = f"{' and '.join(idle)}: without meaning where the head learns from stored features"
         raise RecipeError(problem, hint="leave that out, or --set train.depth=all")
-    for key in changed:
-        reasons.sentences[f"train.{key}"] = f"{SET_BY_RECIPE}; {DRAWN}"
-    if recipe.train.progressive < 1:
-        reasons.sentences["train.progressive"] = f"{SET_BY_RECIPE}; the first epochs learn from smaller images"
+    for key in TARGETS:
+        reasons.sentences[f"train.{key}"] = f"{SET_BY_RECIPE if key in changed else 'off'}; {DRAWN}"
+    shrunk = "set by the recipe; the first epochs learn from smaller images"
+    reasons.sentences["train.progressive"] = (
+        shrunk if "progressive" in changed else "all epochs learn from whole images"
+    )
