@@ -409,11 +409,14 @@ def test_a_fold_that_cannot_be_learned_from_is_named_and_leaves_nothing(data, tm
         calls.append(manifest)
         if len(calls) == 2:
             raise DataError("label 'x' is always present in train", hint="leave it out")
-        return decide(training, manifest, measures=measures)
+        fingerprint, plan = decide(training, manifest, measures=measures)
+        return fingerprint, plan.model_copy(update={"warnings": ("images of this fold are small",)})
 
     monkeypatch.setattr(members, "decide", refuse)
+    heard = Heard()
     with pytest.raises(DataError, match=r"fold-2: label 'x'") as caught:
-        workflows.train(training(data, tmp_path / "run", "train.folds=3"))
+        workflows.train(training(data, tmp_path / "run", "train.folds=3"), heard)
+    assert "fold-1: images of this fold are small" in heard.lines
     assert caught.value.hint.endswith("or take fewer folds")
     assert not (tmp_path / "run").exists()
 
