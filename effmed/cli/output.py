@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.progress import Task
 
     from effmed.errors import EffmedError
 
@@ -47,12 +52,12 @@ class Output:
             self._err.print("warning:", style="yellow", end=" ")
             self._err.print(text, markup=False, highlight=False)
 
-    def progress(self, task: str, done: int, total: int) -> None:
-        """Tell how far a long task is: a bar on a terminal, else a line per quarter of it."""
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Tell how far a long task is: a bar with the note below on a terminal, else a line per quarter of it."""
         if self.quiet or total == 0:
             return
         if self._err.is_terminal:
-            self._move_bar(task, done, total)
+            self._move_bar(task, done, total, note)
         else:
             self._print_step(task, done, total)
 
@@ -79,14 +84,13 @@ class Output:
             self._progress = None
             self._bars.clear()
 
-    def _move_bar(self, task: str, done: int, total: int) -> None:
+    def _move_bar(self, task: str, done: int, total: int, note: str) -> None:
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self._err, transient=True)
+            self._progress = make_bars(self._err)
             self._progress.start()
         if task not in self._bars:
-            self._bars[task] = self._progress.add_task(task, total=total)
-        self._progress.update(self._bars[task], completed=done, total=total)
+            self._bars[task] = self._progress.add_task(task, total=total, completed=done, begun=done, note=note)
+        self._progress.update(self._bars[task], completed=done, total=total, note=note)
         if done >= total:
             self._progress.remove_task(self._bars.pop(task))
 
@@ -100,6 +104,33 @@ class Output:
 
 
 EPOCH_TASK = "training"
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left by the mean of the task so far, its pauses included: validation stands between epochs."""
+
+    def render(self, task: Task) -> Text:
+        moved = task.completed - task.fields["begun"]
+        if moved <= 0 or task.elapsed is None or task.remaining is None:
+            return Text("time left unknown")
+        left_s = round(task.elapsed / moved * task.remaining)
+        return Text(f"{timedelta(seconds=left_s)} left")
+
+
+class _Bars(Progress):
+    """Bars, each with its note on the line below."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}")
+
+
+def make_bars(console: Console) -> Progress:
+    """Return the bars of a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _TimeLeft())
+    return _Bars(*columns, console=console, transient=True)
 
 
 def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -17,8 +17,8 @@ class Talk(Protocol):
     def warn(self, text: str) -> None:
         """Tell something that needs attention."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
-        """Tell how far a long task is."""
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Tell how far a long task is, and beside it a few numbers that a terminal shows."""
 
 
 class Silence:
@@ -30,7 +30,7 @@ class Silence:
     def warn(self, text: str) -> None:
         """Ignore it."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
         """Ignore it."""
 
 

@@ -1,9 +1,11 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
-from effmed.cli.output import Output, make_table
+from effmed.cli.output import Output, make_bars, make_table
 from effmed.errors import DataError
 
 
@@ -71,6 +73,51 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
     output.progress("decoding", 2, 2)
     output.close()
     assert "decoding" in capsys.readouterr().err
+
+
+@pytest.fixture
+def drawn():
+    """Draw a bar of 100 on a terminal of so many columns, 20 seconds after it began at ``begun``."""
+
+    def draw(width, *, begun, done, note):
+        now, text = [0.0], io.StringIO()
+        bars = make_bars(Console(file=text, force_terminal=True, width=width, color_system=None))
+        bars.get_time = lambda: now[0]
+        task = bars.add_task("training", total=100, completed=begun, begun=begun, note="")
+        now[0] = 20.0
+        bars.update(task, completed=done, note=note)
+        bars.console.print(bars.get_renderable())
+        return text.getvalue().splitlines()
+
+    return draw
+
+
+def test_a_bar_tells_the_time_left_and_the_note_below(drawn):
+    lines = drawn(80, begun=0, done=25, note="loss 0.5, 212 images/s")
+    assert lines[0].startswith("training ")
+    assert lines[0].rstrip().endswith("25/100 0:01:00 left")
+    assert lines[1].rstrip() == "  loss 0.5, 212 images/s"
+
+
+def test_what_was_done_before_a_training_was_continued_took_no_time_now(drawn):
+    assert "0:02:30 left" in drawn(80, begun=15, done=25, note="")[0]
+
+
+def test_no_time_is_promised_before_anything_moved(drawn):
+    lines = drawn(80, begun=15, done=15, note="")
+    assert "time left unknown" in lines[0]
+    assert len(lines) == 1
+
+
+def test_a_long_note_is_not_cut_off_on_a_narrow_terminal(drawn):
+    note = "epoch 2 of 20, loss 0.4121, val auroc 0.8735 (0.812 to 0.921), 212 images/s, loader wait 3%, 1.2 GB"
+    assert "".join(each.strip() + " " for each in drawn(60, begun=0, done=5, note=note)[1:]).strip() == note
+
+
+def test_a_note_is_for_terminals(spoken):
+    found = spoken(lambda output: output.progress("decoding", 8, 8, "loss 0.5"))
+    assert found["human"][1] == "decoding: 8/8\n"
+    assert found["quiet"][1] == ""
 
 
 def test_colour_can_be_refused(monkeypatch, capsys):

@@ -31,7 +31,7 @@ class Listener:
     def warn(self, text):
         self.warned.append(text)
 
-    def progress(self, task, done, total):
+    def progress(self, task, done, total, note=""):
         self.progressed.append((task, done, total))
 
 

@@ -21,6 +21,7 @@ from effmed.learn.network import build_network
 from effmed.run import Run, append_line, check_writable, write_json, write_text
 from effmed.workflows.talk import progress_of
 from effmed.workflows.training.stopping import listening
+from effmed.workflows.training.telling import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +127,7 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
                 watch.ended(moment)
             else:
                 watch.stepped(moment, request)
+    watch.teller.over()
     if state.is_over:
         budget = f"train.time_budget_min = {job.plan.time_budget_min:g}"
         talk.warn(f"{budget}: time was over in epoch {state.epoch} of {job.plan.epochs}; the schedule went with it")
@@ -153,9 +155,8 @@ class _Watch:
         self.best = best
         self.talk = talk
         self.micro_batch = state.micro_batch
-        self.progress = progress_of(talk, "training")
-        self.started, self.before = time.perf_counter(), state.epoch
-        self.saved = self.started
+        self.teller = Teller(job.plan, state.epoch, talk)
+        self.saved = time.perf_counter()
 
     def ended(self, epoch: Epoch) -> None:
         """Keep the best weights, a line of the history, and a checkpoint."""
@@ -165,9 +166,7 @@ class _Watch:
             return
         append_line(self.job.run.history, json.dumps(asdict(epoch)))
         self._save()
-        passed_s = time.perf_counter() - self.started
-        left_s = passed_s / (epoch.number - self.before) * (self.job.plan.epochs - epoch.number)
-        self.talk.say(_epoch_line(epoch, self.job.plan, left_s))
+        self.teller.ended(epoch)
 
     def stepped(self, step: Step, request: Request) -> None:
         """Tell how far it is, save from time to time, and end where somebody asks for it.
@@ -177,7 +176,7 @@ class _Watch:
         """
         if not self.job.team.is_first:
             return
-        self.progress(step.step, step.n_steps)
+        self.teller.stepped(step)
         if self.state.micro_batch != self.micro_batch:
             self._remember_memory()
         due_s = self.job.plan.checkpoint_min * SECONDS_PER_MINUTE
@@ -217,11 +216,3 @@ def _examples(job: Job, network: Module, talk: Talk) -> tuple[Examples, Examples
         f"features of {n_rows} images computed in {time.perf_counter() - started:.0f} s; the head learns from them"
     )
     return learned, judged
-
-
-def _epoch_line(epoch: Epoch, decided: Plan, left_s: float) -> str:
-    mark = ", best so far" if epoch.is_best else ""
-    return (
-        f"epoch {epoch.number}/{decided.epochs}: loss {epoch.train_loss:.4f}, val loss {epoch.val_loss:.4f}, "
-        f"val {decided.metric} {abs(epoch.val_score):.4f}{mark}; {epoch.duration_s:.0f} s, at most {left_s:.0f} s left"
-    )
