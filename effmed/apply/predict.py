@@ -43,6 +43,8 @@ def predict_images(
         One row per image of the manifest, or per file, study or patient where the bundle joins their images, in its
         order; and one per file the scan could not read.
     """
+    if bundle.plan.device == "cuda" and torch.cuda.is_available():  # pragma: no cover  needs a GPU
+        bundle.network.to("cuda")
     logits = np.full((len(manifest), bundle.plan.n_outputs), np.nan, dtype=np.float32)
     failures: dict[int, tuple[str, str]] = {}
     done = 0

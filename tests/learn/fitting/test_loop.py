@@ -8,7 +8,7 @@ import torch
 
 from effmed.errors import RecipeError
 from effmed.learn.bundle import weights_digest
-from effmed.learn.fitting import Epoch, Step, fit, fit_steps, start_training
+from effmed.learn.fitting import Epoch, Step, fit, fit_steps, predict_logits, start_training
 from effmed.learn.fitting.checkpoints import read_checkpoint, write_checkpoint
 from effmed.learn.fitting.loop import learning_rate_factor
 from effmed.learn.network import build_network
@@ -116,3 +116,9 @@ def test_several_labels_are_learnt_although_most_are_not_known():
     state, epochs = trained(plan, train=replace(images, truth=truth), val=replace(images, truth=truth))
     assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
     assert state.best_score > 0.9
+
+
+def test_a_network_that_learned_on_a_gpu_scores_where_there_is_none():
+    plan = make.plan(device="cuda", precision="bfloat16")
+    found = predict_logits(build_network(plan), [torch.zeros(3, 1, 32, 32)], plan)
+    assert found.shape == (3, 1)
