@@ -71,6 +71,11 @@ class Run:
         return self.folder / "history.jsonl"
 
     @property
+    def training_page(self) -> Path:
+        """Curves of the history, for a browser."""
+        return self.folder / "training.html"
+
+    @property
     def last(self) -> Path:
         """What ``--resume`` needs."""
         return self.folder / "last"

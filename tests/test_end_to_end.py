@@ -62,7 +62,9 @@ def tiny_run(xrays, tmp_path_factory):
 
 def test_a_run_holds_everything_and_the_marker(tiny_run):
     names = {path.name for path in tiny_run.folder.iterdir()}
-    wanted = "recipe.yaml fingerprint.json audit.json plan.json manifest.csv environment.json history.jsonl"
+    wanted = (
+        "recipe.yaml fingerprint.json audit.json plan.json manifest.csv environment.json history.jsonl training.html"
+    )
     assert names >= {*wanted.split(), "bundle", "predictions", "report.json", "report.html", "done.json"}
     assert "last" not in names
     assert tiny_run.is_complete
@@ -137,6 +139,14 @@ def test_the_same_seed_gives_the_same_weights(xrays, tiny_run, tmp_path):
 def test_the_history_has_a_line_per_epoch(tiny_run):
     lines = [json.loads(line) for line in tiny_run.history.read_text().splitlines()]
     assert [line["number"] for line in lines] == [1, 2]
+
+
+def test_the_page_of_a_training_shows_all_of_its_epochs(tiny_run):
+    page = tiny_run.training_page.read_text(encoding="utf-8")
+    assert "2 of 2 epochs done; training is over." in page
+    assert page.count("<figure") == 6
+    assert not re.search(r"\.png|\bp\d\d(_|\b)", page)
+    assert str(tiny_run.folder.parent) not in page
 
 
 def test_calibrator_and_operating_point_come_from_val(tiny_run):

@@ -20,8 +20,9 @@ from effmed.learn.machine.team import LostError
 from effmed.learn.network import build_network
 from effmed.run import Run, append_line, check_writable, write_json, write_text
 from effmed.workflows.talk import progress_of
+from effmed.workflows.training.showing.page import write_training_page
+from effmed.workflows.training.showing.telling import Teller
 from effmed.workflows.training.stopping import listening
-from effmed.workflows.training.telling import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
                 watch.ended(moment)
             else:
                 watch.stepped(moment, request)
-    watch.teller.over()
+    watch.over()
     if state.is_over:
         budget = f"train.time_budget_min = {job.plan.time_budget_min:g}"
         talk.warn(f"{budget}: time was over in epoch {state.epoch} of {job.plan.epochs}; the schedule went with it")
@@ -165,8 +166,15 @@ class _Watch:
         if not self.job.team.is_first:
             return
         append_line(self.job.run.history, json.dumps(asdict(epoch)))
+        write_training_page(self.job.run, self.job.plan, is_over=False)
         self._save()
         self.teller.ended(epoch)
+
+    def over(self) -> None:
+        """Tell and show that no epoch follows."""
+        self.teller.over()
+        if self.job.team.is_first:
+            write_training_page(self.job.run, self.job.plan, is_over=True)
 
     def stepped(self, step: Step, request: Request) -> None:
         """Tell how far it is, save from time to time, and end where somebody asks for it.

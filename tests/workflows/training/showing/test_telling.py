@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from effmed.learn.fitting import Epoch, Step
-from effmed.workflows.training.telling import TASK, Teller, duration_text, epoch_line, score_text, step_note
+from effmed.workflows.training.showing.telling import TASK, Teller, duration_text, epoch_line, score_text, step_note
 from tests.learn.make import plan
 from tests.workflows.test_auditing import Listener
 
