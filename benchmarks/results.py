@@ -56,6 +56,7 @@ NIH = (
     Trial("last-2", "the last 2 stages and the head", ("train.depth=2",)),
     Trial("160px", "all stages, 160 px", ("model.image_size=160",)),
     Trial("300px", "all stages, 300 px", ("model.image_size=300",)),
+    Trial("progressive", "all stages, from half the side to the whole in four stages", ("train.progressive=0.5",)),
 )
 SEVERAL = (
     Trial("labels", "all stages, pretrained", FINDINGS),
