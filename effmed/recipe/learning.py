@@ -112,6 +112,11 @@ class TrainSettings(Section):
     time_budget_min: NotNegative = 0.0
     """Minutes from the first step to the report, 0: no limit. The schedule ends in time; '--variant auto' chooses by it
     too."""
+    tracker: Literal["none", "tensorboard", "mlflow"] = "none"
+    """Where the numbers of every epoch go besides the run folder; each needs its extra: effmed[mlflow]."""
+    tracker_uri: str = ""
+    """Of tensorboard a folder, which gets one per run; of mlflow a SQLite file or the address of a server. By default
+    all stays in the run folder."""
 
 
 class ImbalanceSettings(Section):

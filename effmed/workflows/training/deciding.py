@@ -30,6 +30,7 @@ from effmed.learn.weights.candidates import find_candidates
 from effmed.learn.weights.find import find_native_input
 from effmed.workflows.scoring import tell_of_ids
 from effmed.workflows.talk import Talk, progress_of
+from effmed.workflows.training.showing.trackers import check_tracker
 from effmed.workflows.values import Training
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def plan(training: Training, talk: Talk) -> Plan:
 
 def divide(training: Training, talk: Talk) -> Manifest:
     """Find the images, and divide them by patient."""
+    check_tracker(training.recipe.train)
     _check_variant(training)  # a wrong name is refused before minutes of reading
     settings = training.recipe.data
     tell_of_ids(settings, talk)

@@ -21,6 +21,7 @@ from effmed.workflows.scoring import make_context, make_thumbnails, with_record
 from effmed.workflows.scoring.choosing import decide_on_val, undone_only, with_policies
 from effmed.workflows.talk import Talk
 from effmed.workflows.training.job import Job
+from effmed.workflows.training.showing.tracking import track_results
 from effmed.workflows.values import Trained
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def _wanted(job: Job) -> ReportSettings:
 def conclude(job: Job, sheet: BundleSheet, report: Report, talk: Talk) -> Trained:
     """Mark the run as complete, and say what it gave on test."""
     run = job.run
+    track_results(run, job.plan, report, sheet.best_epoch, talk)
     _mark(run, sheet)
     for name, text in headline(report).items():
         talk.say(f"test {name}: {text}")

@@ -22,6 +22,7 @@ from effmed.run import Run, append_line, check_writable, write_json, write_text
 from effmed.workflows.talk import progress_of
 from effmed.workflows.training.showing.page import write_training_page
 from effmed.workflows.training.showing.telling import Teller
+from effmed.workflows.training.showing.tracking import Tracking
 from effmed.workflows.training.stopping import listening
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class _Watch:
         self.talk = talk
         self.micro_batch = state.micro_batch
         self.teller = Teller(job.plan, state.epoch, talk)
+        self.tracking = Tracking(job.run, job.plan, state.epoch, talk)
         self.saved = time.perf_counter()
 
     def ended(self, epoch: Epoch) -> None:
@@ -169,11 +171,13 @@ class _Watch:
         write_training_page(self.job.run, self.job.plan, is_over=False)
         self._save()
         self.teller.ended(epoch)
+        self.tracking.ended(epoch)
 
     def over(self) -> None:
         """Tell and show that no epoch follows."""
         self.teller.over()
         if self.job.team.is_first:
+            self.tracking.close(is_final=False)
             write_training_page(self.job.run, self.job.plan, is_over=True)
 
     def stepped(self, step: Step, request: Request) -> None:

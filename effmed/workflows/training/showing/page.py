@@ -24,7 +24,7 @@ def write_training_page(run: Run, plan: Plan, *, is_over: bool) -> None:
         run=run.folder.resolve().name,
         metric=plan.metric,
         n_epochs=plan.epochs,
-        facts=_facts(plan),
+        facts=plan_facts(plan),
         is_over=is_over,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
@@ -38,7 +38,7 @@ def read_history(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.history.read_text(encoding="utf-8").splitlines()]
 
 
-def _facts(plan: Plan) -> dict[str, str]:
+def plan_facts(plan: Plan) -> dict[str, str]:
     """Return the plan in short; where the weights come from may be a folder, so only their kind is told."""
     images = f"{plan.n_train} train, {plan.n_val} val, {plan.n_test} test"
     size = plan.preprocessing

@@ -1,0 +1,126 @@
+"""A training tells its tracker; where that fails, the training goes on and what was missed is sent later."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import yaml
+
+from effmed.recipe import make_recipe
+from effmed.workflows.training.showing.page import plan_facts
+from effmed.workflows.training.showing.trackers import check_tracker, failures_of, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from effmed.evaluate.report import Report
+    from effmed.learn.fitting import Epoch
+    from effmed.learn.plan import Plan
+    from effmed.recipe import TrainSettings
+    from effmed.run import Run
+    from effmed.workflows.talk import Talk
+    from effmed.workflows.training.showing.trackers import Store
+
+NOT_CURVES = ("number", "is_best")
+
+
+class Tracking:
+    """What is still to be told to a tracker; without one it does nothing."""
+
+    def __init__(self, run: Run, plan: Plan, n_done: int, talk: Talk) -> None:
+        """Remember where to; nothing is opened yet.
+
+        Args:
+            run: Its recipe names the tracker. The plan does not: it goes into the bundle, where no place shall stand.
+            plan: What was decided.
+            n_done: Epochs that are done already.
+            talk: Is warned, once, where the tracker fails.
+
+        Raises:
+            MachineError: The tracker's package is not installed.
+        """
+        self.run = run
+        self.plan = plan
+        self.n_done = n_done
+        self.talk = talk
+        self.settings = tracker_of(run)
+        check_tracker(self.settings)  # again: a run may be continued on another machine
+        self.store: Store | None = None
+        self.waiting: list[tuple[Mapping[str, float], int]] = []
+        self.has_failed = False
+
+    def ended(self, epoch: Epoch) -> None:
+        """Tell the numbers of an epoch."""
+        self.tell(epoch_numbers(epoch, self.plan.metric), epoch.number)
+
+    def tell(self, numbers: Mapping[str, float], step: int) -> None:
+        """Tell numbers of a step, and before them those that were missed."""
+        if self.settings.tracker == "none":
+            return
+        self.waiting.append((numbers, step))
+        try:
+            self._send()
+        except failures_of(self.settings.tracker) as error:
+            self._warn(error)
+            return
+        if self.has_failed:
+            self.has_failed = False
+            self.talk.say(f"{self.settings.tracker} takes numbers again; none is missing")
+
+    def close(self, *, is_final: bool) -> None:
+        """Let the tracker go; ``is_final`` where no more numbers will come."""
+        if self.store is None:
+            return
+        try:
+            self.store.close(is_final=is_final and not self.waiting)
+        except failures_of(self.settings.tracker) as error:
+            self._warn(error)
+
+    def _send(self) -> None:
+        if self.store is None:
+            store = open_store(self.settings, self.run, self.n_done)
+            store.begin(plan_facts(self.plan))
+            self.store = store
+        while self.waiting:
+            self.store.log(*self.waiting[0])
+            self.waiting.pop(0)
+
+    def _warn(self, error: Exception) -> None:
+        if not self.has_failed:
+            kind, said = self.settings.tracker, str(error).split("\n")[0]
+            self.talk.warn(f"{kind} failed, training goes on and tries again after every epoch: {said}")
+        self.has_failed = True
+
+
+def tracker_of(run: Run) -> TrainSettings:
+    """Return the settings of a run's own recipe; the defaults where it has none."""
+    if not run.recipe.is_file():
+        return make_recipe({}).train
+    return make_recipe(yaml.safe_load(run.recipe.read_text(encoding="utf-8"))).train
+
+
+def epoch_numbers(epoch: Epoch, metric: str) -> dict[str, float]:
+    """Return the curves of an epoch; log loss in its usual sign, and nothing that is no number."""
+    found = {name: value for name, value in asdict(epoch).items() if name not in NOT_CURVES}
+    if metric == "log_loss":
+        found["val_score"] = -epoch.val_score
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def track_results(run: Run, plan: Plan, report: Report, best_epoch: int, talk: Talk) -> None:
+    """Tell the calibrated headline metrics of the test split, and that the run is finished."""
+    tracking = Tracking(run, plan, plan.epochs, talk)
+    tracking.tell({"best_epoch": float(best_epoch)} | result_numbers(report), best_epoch)
+    tracking.close(is_final=True)
+
+
+def result_numbers(report: Report) -> dict[str, float]:
+    """Return the calibrated metrics of all images with their limits, by name and class."""
+    found: dict[str, float | None] = {}
+    for each in report.metrics:
+        if each.stage == "calibrated" and each.subgroup is None:
+            name = "/".join(filter(None, ("test", each.name, each.class_name)))
+            found |= {name: each.value, f"{name}_low": each.low, f"{name}_high": each.high}
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
