@@ -26,7 +26,12 @@ REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow in names
 EXPERIMENT = "effmed"
 # MLflow would ask a server that is away for minutes, while the training waits.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+# Neither the network is told anything that nobody asked for, nor stdout, which is the command's result.
+SILENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 class Store(Protocol):
@@ -172,7 +177,7 @@ def mlflow_uri(uri: str, run: Run) -> str:
 
 def _quieten() -> None:
     """Turn off MLflow's telemetry and talk, and its long waiting unless somebody wants it."""
-    os.environ.update(NO_TELEMETRY)
+    os.environ.update(SILENCE)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):

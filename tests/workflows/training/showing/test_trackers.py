@@ -3,8 +3,11 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +16,21 @@ from effmed.recipe import TrainSettings
 from effmed.run import Run
 from effmed.workflows.training.showing import trackers
 from effmed.workflows.training.showing.trackers import check_tracker, mlflow_uri, open_store, run_name
+from effmed.workflows.training.showing.tracking import Tracking
+from tests.learn.make import plan
+from tests.workflows.test_auditing import Listener
+from tests.workflows.training.showing.test_telling import EPOCH
 
+# MLflow's own server, without its web pages.
+SERVER = """
+import sys
+from mlflow.server import app
+from mlflow.server.handlers import initialize_backend_stores
+from werkzeug.serving import make_server
+initialize_backend_stores(sys.argv[2], default_artifact_root=sys.argv[3])
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+START_S = 120
 FACTS = {"variant": "b0", "loss": "cross-entropy"}
 
 
@@ -167,3 +184,68 @@ def test_mlflow_has_no_telemetry():
     clean.pop("PYTEST_CURRENT_TEST", None)
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=clean)
     assert done.stdout.strip() == "True"
+
+
+class Server:
+    """MLflow's server on this machine; it can go away and come back."""
+
+    def __init__(self, folder):
+        self.folder, self.process = folder, None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        arguments = [str(self.port), f"sqlite:///{self.folder / 'server.db'}", str(self.folder / "artifacts")]
+        command = [sys.executable, "-c", SERVER, *arguments]
+        with (self.folder / "server.log").open("ab") as log:
+            quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=quiet, cwd=self.folder)
+        deadline = time.monotonic() + START_S
+        while not self.answers():
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def answers(self):
+        with socket.socket() as asked:
+            return asked.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def server(tmp_path):
+    made = Server(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_and_comes_back_misses_nothing(server, tmp_path, capfd):
+    run, talk = run_in(tmp_path), Listener()
+    run.recipe.write_text(f"train: {{tracker: mlflow, tracker_uri: '{server.uri}'}}\n")
+    tracking = Tracking(run, plan(epochs=4), 0, talk)
+    tracking.ended(replace(EPOCH, number=1))
+    server.stop()
+    for number in (2, 3):
+        started = time.monotonic()
+        tracking.ended(replace(EPOCH, number=number))
+        assert time.monotonic() - started < 10
+    server.start()
+    tracking.ended(replace(EPOCH, number=4))
+    tracking.close(is_final=True)
+    assert [each.partition(":")[0] for each in talk.warned] == [
+        "mlflow failed, training goes on and tries again after every epoch"
+    ]
+    assert talk.said == ["mlflow takes numbers again; none is missing"]
+    found = client(run, server.uri)
+    made = json.loads((run.folder / "tracker.json").read_text())["mlflow_run_id"]
+    assert [each.step for each in found.get_metric_history(made, "val_score")] == [1, 2, 3, 4]
+    entry = found.get_run(made)
+    assert (entry.info.status, entry.data.params["loss"]) == ("FINISHED", "binary cross-entropy")
+    assert capfd.readouterr().out == ""
