@@ -17,12 +17,18 @@ import platformdirs
 
 from effmed.errors import BundleError, EffmedError, MachineError, RecipeError
 
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  Windows
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pydantic import BaseModel
 
 RUNS = Path("runs")
+LOCK = ".lock"  # in the folder of a run that trains
 
 
 @dataclass(frozen=True)
@@ -101,14 +107,20 @@ class Run:
         return self.done.is_file()
 
     @property
-    def never_began(self) -> bool:
-        """Whether it holds what a training writes before its first step and no more: it was killed there."""
-        if not self.folder.is_dir() or self.plan.exists():
-            return False
-        whole = [self.environment, self.recipe, self.audit, self.fingerprint, self.manifest, self.last]
-        names = [path.name for path in self.folder.iterdir() if path.name[0] != "."]
-        torn = [path for path in self.folder.iterdir() if path.name.startswith(f".{self.environment.name}.")]
-        return set(names) <= {path.name for path in whole} and (self.environment.is_file() or bool(torn))
+    def leftovers(self) -> list[Path]:
+        """What a training that was killed before its first step has left, where the folder holds nothing else; or none.
+
+        Other files, and an ``environment.json`` that is not ours, are somebody's: then nothing is a leftover.
+        """
+        if not self.folder.is_dir() or self.plan.exists() or not _is_ours(self.environment):
+            return []
+        ours = {path.name for path in (self.environment, self.recipe, self.audit, self.fingerprint, self.manifest)}
+        found = [path for path in self.folder.rglob("*") if not path.is_dir()]
+        inside = re.compile(r"last/(\.?epoch-\d+[^/]*/[^/]+|\.?weights\.safetensors[^/]*)")
+        torn = re.compile(rf"\.({'|'.join(map(re.escape, ours))})\.[0-9a-f]{{8}}\.[a-z]+|{re.escape(LOCK)}")
+        names = [path.relative_to(self.folder).as_posix() for path in found]
+        known = [name in ours or bool(inside.fullmatch(name) or torn.fullmatch(name)) for name in names]
+        return found if all(known) else []
 
     def predictions(self, split: str) -> Path:
         """The table of ``val`` or ``test`` predictions."""
@@ -141,8 +153,7 @@ def make_run_folder(folder: Path | None, *, data: Path, variant: str) -> Run:
         BundleError: ``folder`` exists and holds something.
     """
     if folder is not None:
-        if folder.exists() and Run(folder).never_began:
-            shutil.rmtree(folder)
+        _clear_leftovers(Run(folder))
         if folder.exists() and any(folder.iterdir()):
             problem = f"{folder} already holds something"
             raise BundleError(problem, hint="name another --run folder, or continue that run with --resume")
@@ -150,9 +161,10 @@ def make_run_folder(folder: Path | None, *, data: Path, variant: str) -> Run:
         return Run(folder)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{data.resolve().stem}-{variant}")
     taken = [int(match.group(1)) for path in RUNS.glob(f"{stem}-*") if (match := re.search(r"-(\d+)$", path.name))]
-    chosen = RUNS / f"{stem}-{max(taken, default=0) + 1}"
-    _make_folder(chosen)
-    return Run(chosen)
+    number = max(taken, default=0) + 1
+    while not _make_folder(RUNS / f"{stem}-{number}", exist_ok=False):
+        number += 1  # another training has just taken it
+    return Run(RUNS / f"{stem}-{number}")
 
 
 def open_run(folder: Path) -> Run:
@@ -259,16 +271,63 @@ def machine_error(error: OSError, path: Path) -> EffmedError:
     return MachineError(f"{path} could not be written: {error.strerror or error}", hint="check the disk and the path")
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def claimed(run: Run) -> Iterator[None]:
+    """Train in a folder alone, until the block is left or the process dies.
+
+    Raises:
+        BundleError: Another process trains in it.
+    """
+    if fcntl is None:  # pragma: no cover  Windows
+        yield
+        return
+    path = run.folder / LOCK
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            problem = f"another process trains in {run.folder}"
+            raise BundleError(problem, hint="wait until it ends, or name another --run folder") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _clear_leftovers(run: Run) -> None:
+    """Remove what a training that was killed before its first step has left, file by file."""
+    if not run.leftovers:
+        return
+    with claimed(run):
+        for path in run.leftovers:
+            path.unlink(missing_ok=True)
+    for path in sorted(run.folder.rglob("*"), reverse=True):
+        path.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is what a training writes first."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and {"effmed", "job", "command"} <= facts.keys()
+
+
+def _make_folder(folder: Path, *, exist_ok: bool = True) -> bool:
+    """Make a folder; return False where it is there already and that is not wanted."""
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
+        if isinstance(error, FileExistsError) and not exist_ok:
+            return False
         raise machine_error(error, folder) from error
+    return True
 
 
 def _synchronise(path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as file:
+    for each in [path] if path.is_file() else path.glob("*"):
+        with each.open("rb") as file:
             os.fsync(file.fileno())
 
 

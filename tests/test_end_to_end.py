@@ -2,19 +2,22 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from effmed import workflows
 from effmed.cli.app import app
-from effmed.errors import BundleError, DataError, EffmedError, MachineError, RecipeError
+from effmed.errors import BundleError, DataError, EffmedError, MachineError, PreemptedError, RecipeError
 from effmed.learn.bundle import read_bundle, weights_digest
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
@@ -294,6 +297,109 @@ def test_a_training_that_stops_before_its_first_epoch_leaves_nothing(xrays, tmp_
     with pytest.raises(KeyboardInterrupt):
         workflows.train(training(xrays, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def begun(xrays, folder, monkeypatch):
+    """A run that was interrupted after its first epoch."""
+    import effmed.workflows.training.learning as module
+
+    write = module.write_checkpoint
+
+    def interrupt(place, state, best):
+        write(place, state, best)
+        if state.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_checkpoint", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            workflows.train(training(xrays, folder))
+    return Run(folder)
+
+
+def test_a_run_that_cannot_be_resumed_is_not_removed(xrays, tmp_path, monkeypatch):
+    run = begun(xrays, tmp_path / "run", monkeypatch)
+    shutil.rmtree(run.last)
+    with pytest.raises(BundleError, match="holds no checkpoint"):
+        workflows.resume(run.folder)
+    assert run.history.is_file()
+    plan = json.loads(run.plan.read_text())
+    run.plan.write_text(json.dumps(plan | {"device": "cuda"}))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MachineError, match="no such device"):
+        workflows.resume(run.folder)
+    assert run.plan.is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--set", "train.epochs=9"], "--set"),
+        (["--dry-run"], "--dry-run"),
+        (["--folds", "5"], "--folds"),
+        (["--variant", "b4"], "--variant"),
+        (["--data", "x", "--labels", "y"], "--data, --labels"),
+    ],
+)
+def test_what_a_resumed_run_would_not_heed_is_refused(flags, named):
+    result = RUNNER.invoke(app, ["train", "--resume", *flags])
+    assert isinstance(result.exception, RecipeError)
+    assert result.exception.problem.startswith(f"{named}: without effect with --resume")
+
+
+def test_a_request_to_end_is_heeded_after_the_epoch_and_the_run_continues(xrays, tiny_run, tmp_path, monkeypatch):
+    import effmed.workflows.training.learning as module
+
+    say = module.append_line
+
+    def ask(path, line):
+        say(path, line)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "append_line", ask)
+        with pytest.raises(PreemptedError, match=r"SIGTERM: stopped in epoch 2 after step 1; a checkpoint is written"):
+            workflows.train(training(xrays, tmp_path / "run"))
+    workflows.resume(tmp_path / "run")
+    done = json.loads(Run(tmp_path / "run").done.read_text())
+    assert done == json.loads(tiny_run.done.read_text())
+
+
+def test_memory_that_runs_out_is_said_and_stands_in_the_plan(xrays, tmp_path, monkeypatch):
+    from effmed.learn.fitting.steps import taking
+
+    learn, sizes = taking._learn, []
+
+    def small(state, plan, inputs, *rest):
+        sizes.append(len(inputs))
+        if len(inputs) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return learn(state, plan, inputs, *rest)
+
+    monkeypatch.setattr(taking, "_learn", small)
+    heard = Heard()
+    workflows.train(training(xrays, tmp_path / "run"), heard)
+    assert heard.warned.count("memory ran out: 4 images at a time from now on, 8 per step as before") == 1
+    plan = json.loads(Run(tmp_path / "run").plan.read_text())
+    assert (plan["micro_batch"], plan["batch_size"]) == (4, 8)
+    assert plan["reasons"]["train.micro_batch"] == "memory ran out with more; 8 were planned"
+    assert max(sizes[2:]) == 4
+
+
+class Heard:
+    """A talk that remembers what it was warned of."""
+
+    def __init__(self):
+        self.warned = []
+
+    def say(self, text):
+        pass
+
+    def warn(self, text):
+        self.warned.append(text)
+
+    def progress(self, task, done, total, note=""):
+        pass
 
 
 def test_a_complete_run_is_not_resumed(tiny_run):

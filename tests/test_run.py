@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from effmed.run import (
     append_line,
     check_absent,
     check_writable,
+    claimed,
     machine_error,
     make_run_folder,
     newest_run,
@@ -156,3 +158,61 @@ def test_nothing_is_written_over_unasked(tmp_path):
         check_absent(tmp_path / "a.csv", overwrite=False)
     with pytest.raises(RecipeError, match="exists already"):
         check_absent(tmp_path, overwrite=False)
+
+
+def begun(folder):
+    """What a training writes before its first step."""
+    run = Run(folder)
+    (folder / "last" / ".epoch-0000.0a1b2c3d").mkdir(parents=True)
+    (folder / "last" / ".epoch-0000.0a1b2c3d" / "state.pt").write_bytes(b"torn")
+    run.environment.write_text(json.dumps({"effmed": "0", "job": "", "command": "effmed train"}))
+    run.recipe.write_text("{}")
+    (folder / ".audit.json.0a1b2c3d.json").write_text("{")
+    return run
+
+
+def test_a_training_that_was_killed_before_its_first_step_may_begin_again_there(tmp_path):
+    run = begun(tmp_path / "run")
+    assert make_run_folder(run.folder, data=tmp_path, variant="b0") == run
+    assert list(run.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".git/config", "last/thesis.txt", "notes.md", "plan.json", ".audit.json.mine"])
+def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path, name):
+    run = begun(tmp_path / "run")
+    path = run.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = sorted(run.folder.rglob("*"))
+    with pytest.raises(BundleError, match="already holds something"):
+        make_run_folder(run.folder, data=tmp_path, variant="b0")
+    assert sorted(run.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no json", '{"job": "x", "command": "y"}'])
+def test_an_environment_that_is_not_ours_marks_nothing(tmp_path, text):
+    run = begun(tmp_path / "run")
+    run.environment.write_text(text)
+    with pytest.raises(BundleError, match="already holds something"):
+        make_run_folder(run.folder, data=tmp_path, variant="b0")
+    assert run.environment.read_text() == text
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run = begun(tmp_path / "run")
+    with claimed(run):
+        with pytest.raises(BundleError, match="another process trains in"), claimed(run):
+            pass
+        with pytest.raises(BundleError, match="another process trains in"):
+            make_run_folder(run.folder, data=tmp_path, variant="b0")
+    with claimed(run):
+        pass
+    assert run.recipe.is_file()
+
+
+def test_two_trainings_that_begin_at_once_have_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = make_run_folder(None, data=Path("xrays"), variant="b0")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # the other one's is not seen yet
+    assert make_run_folder(None, data=Path("xrays"), variant="b0").folder.name == "xrays-b0-2"
+    assert first.folder.name == "xrays-b0-1"

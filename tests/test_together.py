@@ -69,7 +69,7 @@ def test_a_job_whose_process_was_killed_says_so_and_one_process_continues_it(tmp
     assert process.wait(timeout=240) != 0
     said = (tmp_path / "said.txt").read_text()
     assert "a process of this job is lost: " in said
-    assert "hint: the run can be continued: effmed train --resume" in said
+    assert "hint: effmed train --resume continues" in said
     assert not run.is_complete
     alone = [sys.executable, "-m", "effmed", "train", "--resume", "--run", "run"]
     done = subprocess.run(alone, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

@@ -30,6 +30,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="section.key=value", help="Override one setting; repeatable.")
 ]
 RunArgument = Annotated[Path | None, typer.Argument(help="Run folder; default: the newest complete run below ./runs.")]
+WEIGHTS_HELP = "Start from a file, an earlier run or bundle, or a tag of 'weights list'."
+PHI_HELP = "Compound coefficient: a network between the variants."
 RUN_HELP = "Run folder; default: runs/<data>-<variant>-<n>. torchrun takes the longer name."
 RunOption = Annotated[Path | None, typer.Option("--run", "--run-folder", help=RUN_HELP)]
 FoldsOption = Annotated[
@@ -63,19 +65,15 @@ def inspect(
 
 
 def train(
+    context: typer.Context,
     variant: Annotated[
         str, typer.Option("--variant", help="b0 … b7, v2-s …, lite0 …, see 'effmed variants'; auto chooses one.")
     ] = DEFAULT_VARIANT,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of images, or a MedMNIST .npz file.")] = None,
     labels: LabelsOption = None,
-    phi: Annotated[
-        float | None, typer.Option("--phi", help="Compound coefficient: a network between the variants.")
-    ] = None,
+    phi: Annotated[float | None, typer.Option("--phi", help=PHI_HELP)] = None,
     recipe: RecipeOption = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", help="Start from a file, an earlier run or bundle, or a tag of 'weights list'."),
-    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help=WEIGHTS_HELP)] = None,
     folds: FoldsOption = None,
     seeds: SeedsOption = None,
     run: RunOption = None,
@@ -88,6 +86,7 @@ def train(
     """Fine-tune a network, calibrate and evaluate it. Leaves one run folder."""
     output = Output(as_json=as_json, quiet=quiet)
     if resume:
+        _check_alone(context.params)
         _print_trained(output, workflows.resume(run, output))
         return
     if data is None:
@@ -97,10 +96,10 @@ def train(
     if weights is not None:
         wanted = wanted.model_copy(update={"model": wanted.model.model_copy(update={"weights": weights})})
     training = Training(_chosen_variant(variant, phi), data, labels, wanted, run)
-    if not dry_run:
+    if dry_run:
+        _print_plan(output, workflows.plan(training, output))
+    else:
         _print_trained(output, workflows.train(training, output))
-        return
-    _print_plan(output, workflows.plan(training, output))
 
 
 def evaluate(
@@ -295,6 +294,16 @@ def _chosen_variant(variant: str, phi: float | None) -> str:
     if variant != DEFAULT_VARIANT:
         raise RecipeError(f"--phi {phi:g} and --variant {variant} are two networks", hint="leave one of them out")
     return f"{PHI_PREFIX}{phi}"
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    """Refuse flags that a resumed run would not heed: everything is decided, and stands in its plan."""
+    heeded = {"run", "resume", "as_json", "quiet"}
+    idle = [name for name, value in given.items() if name not in heeded and value and value != DEFAULT_VARIANT]
+    if idle:
+        flags = ", ".join("--set" if name == "settings" else f"--{name.replace('_', '-')}" for name in idle)
+        problem = f"{flags}: without effect with --resume, which goes on as the run was planned"
+        raise RecipeError(problem, hint="leave that out, or train anew without --resume")
 
 
 def _print_trained(output: Output, trained: Trained | None) -> None:

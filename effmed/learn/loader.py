@@ -209,9 +209,7 @@ def ahead(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
     """
     if device != "cuda":
         return batches
-    return prefetched(
-        replace(batch, inputs=batch.inputs.pin_memory()) for batch in batches
-    )  # pragma: no cover  needs a GPU
+    return prefetched(batch.pinned() for batch in batches)  # pragma: no cover  needs a GPU
 
 
 def prefetched(batches: Iterator[Batch], depth: int = AHEAD) -> Iterator[Batch]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from effmed.learn.plan.fitting import SIDES  # of equal length; Tan and Le, EfficientNetV2 (ICML 2021), table 6
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effmed.learn.plan import Plan
 
-STAGES = 4  # of equal length, in each of which the side stays; Tan and Le, EfficientNetV2 (ICML 2021), table 6
 MULTIPLE_PX = 8
 
 
@@ -25,12 +26,12 @@ def side_factor(plan: Plan, epoch: int) -> float:
     Source:
         Tan and Le, EfficientNetV2 (ICML 2021), algorithm 1; the strength of augmentation grows by the same share.
     """
-    stage = min(STAGES - 1, epoch * STAGES // plan.epochs)
-    return plan.progressive + (1 - plan.progressive) * stage / (STAGES - 1)
+    stage = min(SIDES - 1, epoch * SIDES // plan.epochs)
+    return plan.progressive + (1 - plan.progressive) * stage / (SIDES - 1)
 
 
 def shrink(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
-    """Return an image whose sides are about ``factor`` times as long, multiples of 8 pixels, averaged over areas.
+    """Return an image whose sides are ``factor`` times as long, down to a multiple of 8 pixels, averaged over areas.
 
     Args:
         pixels: ``(height, width)`` or ``(height, width, channel)``, uint8 or uint16.
@@ -38,6 +39,6 @@ def shrink(pixels: NDArray[Any], factor: float) -> NDArray[Any]:
     """
     if factor == 1:
         return pixels
-    height, width = (max(MULTIPLE_PX, round(n * factor / MULTIPLE_PX) * MULTIPLE_PX) for n in pixels.shape[:2])
+    height, width = (min(n, max(MULTIPLE_PX, int(n * factor / MULTIPLE_PX) * MULTIPLE_PX)) for n in pixels.shape[:2])
     shrunk: NDArray[Any] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return shrunk

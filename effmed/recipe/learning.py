@@ -110,8 +110,8 @@ class TrainSettings(Section):
     checkpoint_min: NotNegative = 10.0
     """Minutes between checkpoints within an epoch; 0: at the end of epochs alone."""
     time_budget_min: NotNegative = 0.0
-    """Minutes from the first step to the report, 0: no limit. The schedule ends in time; '--variant auto' chooses by it
-    too."""
+    """Minutes from the start of the command to the report, 0: no limit. The schedule ends in time; '--variant auto'
+    chooses by it too."""
     tracker: Literal["none", "tensorboard", "mlflow"] = "none"
     """Where the numbers of every epoch go besides the run folder; each needs its extra: effmed[mlflow]."""
     tracker_uri: str = ""

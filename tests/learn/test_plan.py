@@ -319,3 +319,16 @@ def test_stored_features_are_neither_mixed_nor_shrunk(setting):
 
 def test_the_head_alone_takes_smoothed_labels():
     assert planned(recipe={"train": {"depth": "head", "label_smoothing": 0.1}}).label_smoothing == 0.1
+
+
+def test_stages_that_would_not_come_to_their_end_are_refused():
+    with pytest.raises(RecipeError, match="3 epochs are too few for 4 sides"):
+        planned(recipe={"train": {"progressive": 0.5, "epochs": 3}})
+    for staged in ({"progressive": 0.5}, {"unfreeze_epochs": 1}):
+        with pytest.raises(RecipeError, match=rf"train\.{next(iter(staged))} with train\.time_budget_min"):
+            planned(recipe={"train": {**staged, "time_budget_min": 5}})
+
+
+def test_a_network_of_one_size_does_not_see_smaller_images():
+    with pytest.raises(RecipeError, match="takes images of one size alone"):
+        planned(native=replace(LITE, is_fixed=True), recipe={"train": {"progressive": 0.5}})

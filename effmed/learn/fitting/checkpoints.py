@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle  # for the name of its error: torch reads checkpoints with weights_only=True, which runs no code
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.T
         temporary.mkdir()
         for name, content in (contents | {SUMS: json.dumps(sums).encode()}).items():
             (temporary / name).write_bytes(content)
-    for older in sorted(folder.glob("epoch-*"))[:-KEPT]:
+    for older in sorted(folder.glob("epoch-*"), key=_position)[:-KEPT]:
         shutil.rmtree(older)
 
 
@@ -60,7 +61,7 @@ def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch
     Raises:
         BundleError: There is no checkpoint, or none is whole.
     """
-    found = sorted(folder.glob("epoch-*"), reverse=True)
+    found = sorted(folder.glob("epoch-*"), key=_position, reverse=True)
     if not found:
         problem = f"{folder} holds no checkpoint: the training stopped before its first step"
         raise BundleError(problem, hint=AGAIN)
@@ -77,6 +78,11 @@ def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch
                 shutil.rmtree(newer)  # its epoch is trained again, and its place is needed
             return best, damaged
     raise BundleError(f"{folder}: {'; '.join(damaged)}", hint=AGAIN)
+
+
+def _position(checkpoint: Path) -> tuple[int, ...]:
+    """Return epoch and step of a checkpoint, by which they are ordered."""
+    return tuple(int(number) for number in re.findall(r"\d+", checkpoint.name))
 
 
 def _read(checkpoint: Path, state: TrainingState) -> dict[str, torch.Tensor]:

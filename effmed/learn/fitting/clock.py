@@ -73,6 +73,8 @@ class Clock:
         self.team = team
         self.budget_s = plan.time_budget_min * SECONDS_PER_MINUTE
         self.validation_s = 0.0
+        if not state.epoch and not state.losses:
+            state.began_s = state.used_s
         self._last = time.perf_counter()
 
     def fraction(self, planned: float, pace: Pace) -> float:
@@ -86,7 +88,8 @@ class Clock:
         if not self.budget_s:
             return planned
         left_s = self.budget_s - self.state.used_s - self._kept_s(pace)
-        used = 1.0 if left_s <= 0 else self.state.used_s / (self.state.used_s + left_s)
+        learned_s = self.state.used_s - self.state.began_s
+        used = 1.0 if left_s <= 0 else learned_s / (learned_s + left_s)
         return self.team.tell(max(planned, used))  # clocks differ, decisions must not
 
     def validated(self, duration_s: float) -> None:
@@ -105,4 +108,6 @@ class Clock:
         validation_s = self.validation_s
         if not validation_s and pace.images_per_s:
             validation_s = n_val / (PASSES_OF_STEP * pace.images_per_s)
-        return validation_s * (2 + n_test / max(1, n_val)) + REPORT_S
+        scoring_s = self.state.scoring_s or validation_s * self.team.size  # the first process scores alone
+        finals = self.plan.augment.test_views * (1 + n_test / max(1, n_val))
+        return validation_s + scoring_s * finals + REPORT_S

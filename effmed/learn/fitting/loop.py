@@ -70,7 +70,7 @@ class Epoch:
         images_per_s: Training images per second, the first step apart, over all processes.
         loader_wait_fraction: Share of the time of the steps that was spent waiting for images.
         memory_mb: Largest memory of this process so far; of the GPU where it trains on one.
-        n_images: Training images of this epoch.
+        n_images: Training images of this epoch; of one that was continued, like seconds, those since then.
     """
 
     number: int
@@ -122,7 +122,7 @@ def fit_steps(
         val_loss = cross_entropy(logits, val.truth)
         score, low, high = -val_loss, None, None
         if plan.metric == "auroc":
-            score, low, high = score_interval(logits, val.truth, val.patients)
+            score, low, high = team.tell(score_interval(logits, val.truth, val.patients))
         state.epoch, state.losses = state.epoch + 1, []
         is_best = score > state.best_score
         if is_best:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from effmed.learn.machine.team import Team
     from effmed.learn.plan import Plan
 
-PLAIN = ("epoch", "losses", "used_s", "is_over", "best_score", "best_epoch")  # what a checkpoint holds as it is
+PLAIN = (
+    "epoch",
+    "losses",
+    "used_s",
+    "began_s",
+    "is_over",
+    "best_score",
+    "best_epoch",
+)  # what a checkpoint holds as it is
 AVERAGE_WARMUP_POWER = 0.75  # timm's ModelEmaV3: "good values for models you plan to train for less" steps
 
 
@@ -38,6 +46,9 @@ class TrainingState:
         epoch: Epochs done.
         losses: Of the steps that are done in the epoch that runs; on the device until read.
         used_s: Seconds of the time budget that are used.
+        began_s: Those of them that were used before the first step.
+        scoring_s: Seconds that one process needs for val once more, where validation does not tell: of stored features.
+        skipped: Steps in a row that float16 has left out, because the gradient was no number.
         is_over: Whether the time budget has ended the training.
         best_score: Largest validation score so far.
         best_epoch: Its epoch, 0 before the first.
@@ -53,6 +64,9 @@ class TrainingState:
     epoch: int = 0
     losses: list[float | torch.Tensor] = field(default_factory=list)
     used_s: float = 0.0
+    began_s: float = 0.0
+    scoring_s: float = 0.0
+    skipped: int = 0
     is_over: bool = False
     best_score: float = -math.inf
     best_epoch: int = 0
@@ -64,7 +78,9 @@ class TrainingState:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all weights are numbers: what is not is no checkpoint to continue from."""
+        """Whether all weights and losses are numbers: what is not is no checkpoint to continue from."""
+        if not all(math.isfinite(float(loss)) for loss in self.losses):
+            return False
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.network.state_dict().values())
 
     def state_dict(self) -> dict[str, Any]:

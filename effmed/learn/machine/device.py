@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -13,6 +14,11 @@ from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.machine.team import find_team
 from effmed.learn.plan import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from effmed.learn.machine.team import Team
 
 
 def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
@@ -30,7 +36,7 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
         raise MachineError(problem, hint="leave train.device at auto; 'effmed doctor' shows what there is")
     device: Literal["cpu", "cuda", "mps"] = wanted if wanted != "auto" else _first_found(found)
     team = find_team()
-    cores = max(1, n_cores() // team.local_size)
+    cores = own_cores(n_cores(), team)
     if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         name, half = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
@@ -39,6 +45,13 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
     keeps = can_keep_memory()
     memory = memory_bytes()
     return Machine(device, name, cores, False, memory, can_keep_memory=keeps, processes=team.size)
+
+
+def own_cores(n_seen: int, team: Team, environment: Mapping[str, str] = os.environ) -> int:
+    """Return the cores of one process: its part of those that it sees, or all where SLURM shows each its own alone."""
+    bound = environment.get("SLURM_CPUS_PER_TASK", "")
+    is_bound = bound.isdigit() and n_seen <= int(bound)
+    return n_seen if is_bound else max(1, n_seen // team.local_size)
 
 
 def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:

@@ -31,7 +31,7 @@ SIDE_PX = 160  # of B0: two thirds of its side keep a step on a slow CPU below a
 BATCH = {"cpu": 8, "cuda": 64, "mps": 32}  # a GPU with fewer images waits for its next task
 PROBED_IMAGES = 2  # batch normalisation needs two
 PROBE_PRECISION_S = 5.0
-WORTH_PROBING_S = 200.0  # the probe is a fortieth of that
+WORTH_PROBING_S = 600.0  # the probe takes a hundredth of that
 COPIES_OF_WEIGHTS = 4  # weights, gradients, two moments
 BACKWARD_FACTOR = 1.3  # gradients of activations: what B0 and Lite0 took at 224 px was 0.90 to 0.96 of the product
 
@@ -100,7 +100,7 @@ def measure_network(network: nn.Module, plan: Plan, *, asks_precision: bool) -> 
     Args:
         network: On the CPU.
         plan: What is decided so far.
-        asks_precision: Whether it is open in which precision a CPU computes faster; trainings of less than about three
+        asks_precision: Whether it is open in which precision a CPU computes faster; trainings of less than about ten
             minutes do not wait for the answer.
     """
     threads, spec = torch.get_num_threads(), plan.preprocessing

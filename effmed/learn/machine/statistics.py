@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,8 @@ from effmed.errors import RecipeError
 from effmed.learn.machine.team import AddUp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from effmed.learn.machine.team import Team
 
 
@@ -47,19 +50,19 @@ class SharedBatchNorm(_BatchNorm):
         mean = sums[:-1] / count
         centred = wide - mean.view(shape)
         variance = AddUp.apply(centred.square().sum(dimensions)) / count
-        self._remember(mean.detach(), variance.detach(), float(count))
+        self._remember(mean.detach(), variance.detach(), count)
         scale = (variance + self.eps).rsqrt() * self.weight
         found = centred * scale.view(shape) + self.bias.view(shape)
         return self.act(self.drop(found.to(inputs.dtype)))  # type: ignore[no-any-return]  # a module's
 
-    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: float) -> None:
+    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
         """Move the running statistics, of which the variance is the unbiased one, as torch does."""
         if self.running_mean is None or self.running_var is None or self.momentum is None:
             return
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / max(1.0, count - 1)), self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), self.momentum)
 
 
 def share_statistics(network: nn.Module, team: Team) -> None:
@@ -90,3 +93,20 @@ def checkpoint_blocks(network: nn.Module) -> None:
     for module in [] if blocks is None else blocks.modules():
         if isinstance(module, _BatchNorm) and module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** 0.5
+
+
+@contextmanager
+def seen_in_parts(network: nn.Module, n_parts: int) -> Iterator[None]:
+    """Let running statistics move by 1 − (1 − m)^(1/n) in each of n parts of a step: together as in one whole."""
+    if n_parts == 1:
+        yield
+        return
+    layers = [each for each in network.modules() if isinstance(each, _BatchNorm) and each.momentum is not None]
+    momenta = [float(each.momentum or 0.0) for each in layers]
+    try:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = 1 - (1 - momentum) ** (1 / n_parts)
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

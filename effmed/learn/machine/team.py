@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,10 +28,11 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
 SOURCE = re.compile(r"^\[[^]]*\.cc:\d+\] *")  # gloo begins its errors with the place in its source
 RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-PATIENCE = timedelta(days=2)  # others wait while the first decodes all images; a process that dies is noticed at once
+PATIENCE = timedelta(days=2)  # others wait while the first decodes all images
+STEP = timedelta(minutes=30)  # the longest that a process may be behind the others in a step; gloo sees deaths at once
 MEETING = timedelta(minutes=10)  # SLURM starts all processes of a step within seconds
 PORTS = (20_000, 20_000)  # the lowest, and how many: below the ports that Linux gives out by itself (32,768 on)
-LOST = "the run can be continued: effmed train --resume; what the process that died said stands above"
+LOST = "effmed train --resume continues after the last checkpoint; what the process that died said stands above"
 
 
 class LostError(MachineError):
@@ -47,12 +48,14 @@ class Team:
         size: Processes in all.
         local_rank: Among those of this machine.
         local_size: Processes on this machine.
+        group: In which they tell each other things, however long that takes; None where a process is alone.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    group: Any = None
 
     @property
     def is_first(self) -> bool:
@@ -68,7 +71,7 @@ class Team:
         told = [value]
         if self.size > 1:
             with _noticing_loss():
-                distributed.broadcast_object_list(told, src=0, device=torch.device("cpu"))
+                distributed.broadcast_object_list(told, src=0, group=self.group, device=torch.device("cpu"))
         return told[0]
 
     def add_up(self, tensors: list[torch.Tensor]) -> None:
@@ -149,12 +152,13 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
     if team.size == 1:
         yield team
         return
-    if torch.cuda.is_available():  # pragma: no cover  needs GPUs
-        torch.cuda.set_device(team.local_rank)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
+        if torch.cuda.is_available():  # pragma: no cover  needs GPUs
+            torch.cuda.set_device(team.local_rank % torch.cuda.device_count())  # SLURM may show each its own alone
         store = _meet(environment, team)
-        distributed.init_process_group(backend, store=store, rank=team.rank, world_size=team.size, timeout=PATIENCE)
+        distributed.init_process_group(backend, store=store, rank=team.rank, world_size=team.size, timeout=STEP)
+        team = replace(team, group=distributed.new_group(backend="gloo", timeout=PATIENCE))
     except (RuntimeError, ValueError) as error:
         problem = f"the other {team.size - 1} processes were not found: {str(error).splitlines()[0]}"
         raise MachineError(problem, hint="start all with one torchrun or srun; their port must be open") from error
@@ -233,6 +237,8 @@ def _noticing_loss() -> Iterator[None]:
     """Say in words that another process is gone."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # gloo and NCCL raise nothing more precise
         said = SOURCE.sub("", str(error).splitlines()[0]).partition(". ")[0]
         problem = f"a process of this job is lost: {said}"

@@ -19,6 +19,7 @@ EPOCHS_MIN, EPOCHS_MAX = 4, 20
 EPOCHS_OF_HEAD = 40  # of a fraction of a second each, on stored features
 PATIENCE_MIN = 4
 TARGETS = ("label_smoothing", "mixup", "cutmix")
+SIDES = 4  # of progressive resizing, as many epochs at least
 OF_IMAGES = ("mixup", "cutmix", "progressive")
 DRAWN = "draws probabilities to the middle, which the calibrator undoes on average and not for each image"
 LEARNING_RATES: dict[Manner, tuple[float, str]] = {
@@ -44,6 +45,7 @@ def plan_optimisation(
     """Return the rates, what chooses the epoch, and what the recipe says outright."""
     train = recipe.train
     _tell_of_targets(recipe, how, reasons)
+    _check_stages(recipe, epochs)
     _plan_test_views(recipe, reasons)
     rate, why = LEARNING_RATES[how]
     published = f"published for {variant.name if variant.multipliers is None else variant.architecture}"
@@ -114,6 +116,24 @@ def plan_members(recipe: Recipe, reasons: Reasons) -> dict[str, int]:
             f"{seeds} times the time of one"
         )
     return {"folds": folds, "seeds": seeds}
+
+
+def _check_stages(recipe: Recipe, epochs: int) -> None:
+    """Refuse stages that a training would not come to the end of.
+
+    Raises:
+        RecipeError: There are fewer epochs than sides, or a time budget may end the training before the whole images
+            or the last stages of the network have had their turn.
+    """
+    train = recipe.train
+    if train.progressive < 1 and epochs < SIDES:
+        problem = f"train.progressive = {train.progressive:g}: {epochs} epochs are too few for {SIDES} sides of images"
+        raise RecipeError(problem, hint=f"--set train.epochs={SIDES} or more")
+    staged = {"train.progressive": train.progressive < 1, "train.unfreeze_epochs": train.unfreeze_epochs > 0}
+    named = [key for key, is_set in staged.items() if is_set]
+    if train.time_budget_min and named:
+        problem = f"{' and '.join(named)} with train.time_budget_min: stages go by epochs, which a budget may cut short"
+        raise RecipeError(problem, hint="leave one of them out, or --set train.epochs=N instead of the budget")
 
 
 def _tell_of_targets(recipe: Recipe, how: Manner, reasons: Reasons) -> None:

@@ -10,7 +10,7 @@ from effmed.learn.plan.resolution import size_text
 from effmed.learn.plan.values import SET_BY_RECIPE
 
 if TYPE_CHECKING:
-    from effmed.learn.plan.values import Machine, Reasons
+    from effmed.learn.plan.values import Machine, Plan, Reasons
     from effmed.recipe import Recipe
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -56,8 +56,13 @@ def plan_precision(recipe: Recipe, machine: Machine, reasons: Reasons) -> Precis
 
 
 def plan_memory(recipe: Recipe, batch_size: int, machine: Machine, reasons: Reasons) -> dict[str, object]:
-    """Return how many images a process takes at a time, and whether it computes blocks twice to hold them."""
+    """Return how many images a process takes at a time, and whether it computes blocks twice to hold them.
+
+    Raises:
+        RecipeError: Each process would have a single image, or nothing to mix it with.
+    """
     train = recipe.train
+    _check_shares(batch_size, machine.processes)
     largest = math.ceil(batch_size / machine.processes)
     plain, checkpointed = (_fitting(largest, machine, share) for share in (1.0, CHECKPOINTED_FRACTION))
     twice = plain < min(MICRO_MIN, largest) and checkpointed > plain
@@ -65,10 +70,17 @@ def plan_memory(recipe: Recipe, batch_size: int, machine: Machine, reasons: Reas
     each = f"an image takes {machine.image_bytes / 1e6:.0f} MB of {whole}" if machine.image_bytes else "not measured"
     checkpointing = reasons.choose("train.gradient_checkpointing", train.gradient_checkpointing, twice, each)
     fitting = checkpointed if checkpointing else plain
-    why = f"a whole step fits: {each}" if fitting == largest else f"gradients of parts are added up: {each}"
+    why = (
+        f"a whole step fits: {each}"
+        if fitting == largest
+        else f"gradients of parts are added up, batch normalisation sees each part: {each}"
+    )
     micro = reasons.choose(
         "train.micro_batch", train.micro_batch, fitting, why if machine.image_bytes else "a whole step"
     )
+    if micro < 2 and (train.mixup or train.cutmix):
+        problem = "train.micro_batch = 1: one image at a time has no other to be mixed with"
+        raise RecipeError(problem, hint="--set train.micro_batch=2 or more, or leave train.mixup and train.cutmix out")
     few = f"{min(micro, largest)} images at a time in each of {machine.processes} processes"
     alone = "without effect: one process" if machine.processes == 1 else few
     automatic = machine.processes > 1 and min(micro, largest) < SHARED_BELOW
@@ -78,6 +90,32 @@ def plan_memory(recipe: Recipe, batch_size: int, machine: Machine, reasons: Reas
         "gradient_checkpointing": checkpointing,
         "share_statistics": reasons.choose("train.share_statistics", train.share_statistics, automatic, alone),
     }
+
+
+def for_processes(plan: Plan, n_processes: int) -> Plan:
+    """Return a plan that another number of processes continues; the images of a step stay the same.
+
+    What was taken at a time because of memory stays so.
+
+    Raises:
+        RecipeError: There are too many processes for the images of a step.
+    """
+    _check_shares(plan.batch_size, n_processes)
+    share, before = (math.ceil(plan.batch_size / n) for n in (n_processes, plan.processes))
+    micro = share if plan.micro_batch == before else min(share, plan.micro_batch)
+    reason = f"{micro} images at a time in each of {n_processes} processes"
+    wanted = plan.reasons["train.share_statistics"] == SET_BY_RECIPE
+    shares = plan.share_statistics if wanted else n_processes > 1 and micro < SHARED_BELOW
+    reasons = plan.reasons | ({} if wanted else {"train.share_statistics": reason})
+    changes = {"processes": n_processes, "micro_batch": micro, "share_statistics": shares, "reasons": reasons}
+    return plan.model_copy(update=changes)
+
+
+def _check_shares(batch_size: int, n_processes: int) -> None:
+    """Refuse steps in which a process would have a single image: batch normalisation cannot learn from one."""
+    if n_processes > 1 and batch_size < 2 * n_processes:
+        problem = f"train.batch_size = {batch_size} is too few for {n_processes} processes, two images each"
+        raise RecipeError(problem, hint=f"--set train.batch_size={2 * n_processes} or more, or fewer processes")
 
 
 def _fitting(largest: int, machine: Machine, image_fraction: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effmed.data.records import SPLITS
+from effmed.errors import RecipeError
 from effmed.learn.plan.depth import check_joining, manner, plan_depth, plan_tuning, plan_views
 from effmed.learn.plan.fitting import plan_epochs, plan_members, plan_optimisation
 from effmed.learn.plan.inputs import per_channel, plan_frames, plan_level, plan_preprocessing
@@ -51,6 +52,7 @@ def make_plan(
     epochs = plan_epochs(recipe, depth, n_train, reasons)
     how = manner(depth, variant, native)
     check_joining(recipe, variant, depth, how, epochs)
+    _check_sides(recipe, variant, native)
     reasons.sentences["weights"] = _weights_reason(native, variant, Head(task, classes))
     return Plan(
         task=task,
@@ -75,6 +77,12 @@ def make_plan(
         reasons=reasons.sentences,
         warnings=tuple(reasons.warnings),
     )
+
+
+def _check_sides(recipe: Recipe, variant: Variant, native: NativeInput) -> None:
+    if native.is_fixed and recipe.train.progressive < 1:
+        problem = f"train.progressive = {recipe.train.progressive:g}, but {variant.name} takes images of one size alone"
+        raise RecipeError(problem, hint="leave that out, or take an EfficientNet")
 
 
 def _start(native: NativeInput, channels: int) -> dict[str, object]:

@@ -6,18 +6,19 @@ import json
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from effmed.errors import PreemptedError
+from effmed.errors import MachineError, PreemptedError
 from effmed.learn.fitting import Epoch, fit_steps, head_of, read_features, start_training
 from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.machine.precision import set_precision
 from effmed.learn.machine.team import LostError
 from effmed.learn.network import build_network
+from effmed.learn.plan import for_processes
 from effmed.run import Run, append_line, check_writable, write_json, write_text
 from effmed.workflows.talk import progress_of
 from effmed.workflows.training.showing.page import write_training_page
@@ -63,6 +64,7 @@ def learn(job: Job, start: StartingWeights, talk: Talk) -> tuple[Module, int]:
 
 def learn_on(job: Job, talk: Talk) -> tuple[Module, int]:
     """Continue one network after its last checkpoint; as ``learn`` otherwise."""
+    job = _for_team(job, talk)
     run, decided = job.run, job.plan
     network = build_network(decided)
     state = start_training(_fitted(network, decided), decided, job.team)
@@ -75,6 +77,18 @@ def learn_on(job: Job, talk: Talk) -> tuple[Module, int]:
         _forget_after(run, state.epoch)
     talk.say(_where(state, decided))
     return _learn(job, network, state, best, talk)
+
+
+def _for_team(job: Job, talk: Talk) -> Job:
+    """Return the job with the plan for as many processes as there are now; the steps stay the same."""
+    n_before, n_now = job.plan.processes, job.team.size
+    if n_before == n_now:
+        return job
+    talk.say(f"planned for {n_before} processes, continued by {n_now}: each step is shared between these")
+    changed = for_processes(job.plan, n_now)
+    if job.team.is_first:
+        write_json(job.run.plan, changed)
+    return replace(job, plan=changed)
 
 
 def _where(state: TrainingState, decided: Plan) -> str:
@@ -120,15 +134,16 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
         keep_memory()
     if job.team.is_first:
         job.team.tell(str(job.run.folder))  # the others begin
+    train, val = _examples(job, network, state, talk)
     state.used_s += time.perf_counter() - job.started
-    train, val = _examples(job, network, talk)
     watch = _Watch(job, state, best, talk)
-    with listening() as request, _asked(request):
+    with listening() as request, _asked(request), watch.remembering_memory():
         for moment in fit_steps(state, train, val, job.plan, job.team):
+            asked = job.team.tell(request.name)  # all leave together
             if isinstance(moment, Epoch):
-                watch.ended(moment)
+                watch.ended(moment, asked)
             else:
-                watch.stepped(moment, request)
+                watch.stepped(moment, asked)
     watch.over()
     if state.is_over:
         budget = f"train.time_budget_min = {job.plan.time_budget_min:g}"
@@ -161,17 +176,22 @@ class _Watch:
         self.tracking = Tracking(job.run, job.plan, state.epoch, talk)
         self.saved = time.perf_counter()
 
-    def ended(self, epoch: Epoch) -> None:
-        """Keep the best weights, a line of the history, and a checkpoint."""
+    def ended(self, epoch: Epoch, asked: str) -> None:
+        """Keep the best weights, a line of the history, and a checkpoint.
+
+        Raises:
+            PreemptedError: Somebody asked for an end, by the signal of that name.
+        """
         if epoch.is_best:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.state.judged.state_dict().items()}
-        if not self.job.team.is_first:
-            return
-        append_line(self.job.run.history, json.dumps(asdict(epoch)))
-        write_training_page(self.job.run, self.job.plan, is_over=False)
-        self._save()
-        self.teller.ended(epoch)
-        self.tracking.ended(epoch)
+        if self.job.team.is_first:
+            append_line(self.job.run.history, json.dumps(asdict(epoch)))
+            write_training_page(self.job.run, self.job.plan, is_over=False)
+            self._save()
+            self.teller.ended(epoch)
+            self.tracking.ended(epoch)
+        if asked:
+            self._leave(f"{asked}: stopped after epoch {epoch.number}; a checkpoint is written")
 
     def over(self) -> None:
         """Tell and show that no epoch follows."""
@@ -180,24 +200,40 @@ class _Watch:
             self.tracking.close(is_final=False)
             write_training_page(self.job.run, self.job.plan, is_over=True)
 
-    def stepped(self, step: Step, request: Request) -> None:
+    def stepped(self, step: Step, asked: str) -> None:
         """Tell how far it is, save from time to time, and end where somebody asks for it.
 
         Raises:
-            PreemptedError: Somebody did; a checkpoint is written.
+            PreemptedError: Somebody did, by the signal of that name; a checkpoint is written where weights are numbers.
         """
         if not self.job.team.is_first:
+            if asked:
+                self._leave(f"{asked}: stopped in epoch {step.epoch} after step {step.step}")
             return
         self.teller.stepped(step)
         if self.state.micro_batch != self.micro_batch:
             self._remember_memory()
         due_s = self.job.plan.checkpoint_min * SECONDS_PER_MINUTE
         is_due = bool(due_s) and time.perf_counter() - self.saved >= due_s
-        if (request or is_due) and step.step < step.n_steps and self.state.is_finite:
+        saves = bool(asked or is_due) and self.state.is_finite
+        if saves:
             self._save()
-        if request and step.step < step.n_steps:
-            problem = f"{request.name}: stopped in epoch {step.epoch} after step {step.step}; a checkpoint is written"
-            raise PreemptedError(problem, hint=f"effmed train --resume --run {self.job.run.folder}")
+        if asked:
+            saved = "a checkpoint is written" if saves else "weights are no numbers, the checkpoint before is kept"
+            self._leave(f"{asked}: stopped in epoch {step.epoch} after step {step.step}; {saved}")
+
+    @contextmanager
+    def remembering_memory(self) -> Iterator[None]:
+        """Let a run whose memory ran out in one of several processes go on with fewer images at a time."""
+        try:
+            yield
+        except MachineError:
+            if self.state.micro_batch != self.micro_batch:
+                self._remember_memory()
+            raise
+
+    def _leave(self, problem: str) -> None:
+        raise PreemptedError(problem, hint=f"effmed train --resume --run {self.job.run.folder}")
 
     def _save(self) -> None:
         write_checkpoint(self.job.run.last, self.state, self.best)
@@ -214,8 +250,11 @@ class _Watch:
         write_json(self.job.run.plan, planned.model_copy(update=changes))
 
 
-def _examples(job: Job, network: Module, talk: Talk) -> tuple[Examples, Examples]:
-    """Return what the training learns from and is judged by: images, or their features where the head learns alone."""
+def _examples(job: Job, network: Module, state: TrainingState, talk: Talk) -> tuple[Examples, Examples]:
+    """Return what the training learns from and is judged by: images, or their features where the head learns alone.
+
+    Then ``state`` remembers how long it takes to score val through the whole network.
+    """
     train, val, decided = job.images("train"), job.images("val"), job.plan
     if decided.depth != "head":
         return train, val
@@ -223,8 +262,7 @@ def _examples(job: Job, network: Module, talk: Talk) -> tuple[Examples, Examples
     told = progress_of(talk, "computing features")
     learned = read_features(network, train, decided, n_views=decided.views, on_step=told)
     judged = read_features(network, val, decided)
-    n_rows = decided.views * len(train) + len(val)
-    talk.say(
-        f"features of {n_rows} images computed in {time.perf_counter() - started:.0f} s; the head learns from them"
-    )
+    n_rows, passed_s = decided.views * len(train) + len(val), time.perf_counter() - started
+    state.scoring_s = passed_s * len(val) / n_rows
+    talk.say(f"features of {n_rows} images computed in {passed_s:.0f} s; the head learns from them")
     return learned, judged

@@ -49,6 +49,7 @@ from effmed.workflows.training.running import (
     train_one,
     write_begin,
 )
+from effmed.workflows.training.stopping import listening
 from effmed.workflows.values import Trained, Training
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ OUT_OF_FOLD_CAUTIONS = (
 
 def train(training: Training, talk: Talk) -> Trained | None:
     """Train one network or an ensemble; see ``effmed.workflows.train``."""
-    with joined() as team:
+    with listening(at_once=True), joined() as team:
         if team.is_first:
             return _train(training, team, talk)
         follow(team)
@@ -100,7 +101,7 @@ def _train(training: Training, team: Team, talk: Talk) -> Trained:
 
 def resume(folder: Path | None, talk: Talk) -> Trained | None:
     """Continue one network or the first unfinished one of an ensemble; see ``effmed.workflows.resume``."""
-    with joined() as team:
+    with listening(at_once=True), joined() as team:
         if team.is_first:
             return _resume(None if folder is None else Run(folder), team, talk)
         follow(team)
@@ -117,7 +118,7 @@ def _resume(found: Run | None, team: Team, talk: Talk) -> Trained:
         start = None if n_networks == 1 else _read_start(run, job.plan)
     if start is None:
         return resume_one(job, talk)
-    with resumable(run, talk):
+    with resumable(run, talk, is_new=False):
         return _train_all(job, jobs, start, talk)
 
 

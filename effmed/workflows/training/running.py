@@ -16,14 +16,15 @@ from effmed.data.audit import audit_manifest
 from effmed.data.fingerprint import Fingerprint
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import PROVENANCE, read_manifest, write_manifest
-from effmed.errors import BundleError, EffmedError
+from effmed.errors import BundleError, EffmedError, PreemptedError, RecipeError
 from effmed.learn.fitting.checkpoints import BEGINNING
-from effmed.learn.machine.team import LostError, is_restarted, job_name
+from effmed.learn.machine.device import find_machine
+from effmed.learn.machine.team import is_restarted, job_name
 from effmed.learn.plan import Plan
 from effmed.learn.scaling import find_variant
 from effmed.learn.weights.find import read_weights
 from effmed.recipe import recipe_text
-from effmed.run import RUNS, Run, check_writable, make_run_folder, write_json, write_text
+from effmed.run import RUNS, Run, check_writable, claimed, make_run_folder, write_json, write_text
 from effmed.workflows.auditing import audit_record, blocking, check_audit
 from effmed.workflows.checkup import environment
 from effmed.workflows.fetching import make_listener
@@ -72,7 +73,7 @@ def train_one(prepared: Prepared, talk: Talk) -> Trained:
 
 def resume_one(job: Job, talk: Talk) -> Trained:
     """Continue one network after its last checkpoint."""
-    with resumable(job.run, talk):
+    with resumable(job.run, talk, is_new=False):
         learned = learn_on(job, talk)
         job.team.tell("")  # the others are done
         return finish(job, *learned, talk)
@@ -82,17 +83,17 @@ def follow(team: Team) -> None:
     """Train beside the first process, which speaks and writes, whatever it begins or continues.
 
     Raises:
-        LostError: Another process is gone.
         SystemExit: With the code of an error that the first process meets too, and speaks of.
+        EffmedError: Any other, with the number of this process.
     """
     try:
         while folder := team.tell(""):
             job = read_job(Run(Path(folder)), team, Silence())
             learn_on(job, Silence())
-    except LostError:
-        raise
-    except EffmedError as error:
+    except (RecipeError, PreemptedError) as error:
         raise SystemExit(error.exit_code) from error
+    except EffmedError as error:
+        raise type(error)(f"process {team.rank}: {error.problem}", hint=error.hint) from error
 
 
 @contextmanager
@@ -111,9 +112,12 @@ def begun_before(training: Training) -> Run | None:
     if not name or not is_restarted():
         return None
     folders = [training.run] if training.run is not None else sorted(RUNS.glob("*"))
-    unfinished = [run for run in map(Run, folders) if run.plan.is_file() and not run.is_complete]
-    recorded = {run: json.loads(run.environment.read_text(encoding="utf-8")) for run in unfinished}
-    return next((run for run, facts in recorded.items() if facts.get("job") == name), None)
+    unfinished = [run for run in map(Run, folders) if run.plan.is_file() and run.environment.is_file()]
+    recorded = {
+        run: json.loads(run.environment.read_text(encoding="utf-8")) for run in unfinished if not run.is_complete
+    }
+    same = {"job": name, "command": " ".join(sys.argv)}
+    return next((run for run, facts in recorded.items() if same.items() <= facts.items()), None)
 
 
 def prepare(training: Training, team: Team, talk: Talk) -> Prepared:
@@ -141,12 +145,14 @@ def read_job(run: Run, team: Team, talk: Talk) -> Job:
 
     Raises:
         BundleError: The run is complete, or holds no training.
+        MachineError: The device that was planned is not there.
     """
     if run.is_complete or not run.plan.is_file():
         why = "is complete already" if run.is_complete else "holds no training"
         raise BundleError(f"{run.folder} {why}: there is nothing to resume", hint="train without --resume")
     talk.say(f"resuming {run.folder}")
     decided = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+    find_machine(decided.device)
     fingerprint = Fingerprint.model_validate_json(run.fingerprint.read_text(encoding="utf-8"))
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
     manifest = read_manifest(run.manifest, data, classes=decided.classes)
@@ -155,14 +161,23 @@ def read_job(run: Run, team: Team, talk: Talk) -> Job:
 
 
 @contextmanager
-def resumable(run: Run, talk: Talk) -> Iterator[None]:
-    """Say what is left when training is interrupted: a run to resume, or nothing."""
+def resumable(run: Run, talk: Talk, *, is_new: bool = True) -> Iterator[None]:
+    """Say what is left when training is interrupted: a run to resume, or nothing where a new one has learned nothing.
+
+    Raises:
+        BundleError: Another process trains in the run's folder.
+    """
+    with claimed(run):
+        yield from _telling_what_is_left(run, talk, is_new=is_new)
+
+
+def _telling_what_is_left(run: Run, talk: Talk, *, is_new: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
         begun = ("last/epoch-*", "*/last/epoch-*", "*/done.json")  # the last two of the networks of an ensemble
         saved = {path.name for pattern in begun for path in run.folder.glob(pattern)}
-        if saved - {BEGINNING}:
+        if saved - {BEGINNING} or not is_new:
             talk.warn(f"the run can be continued: effmed train --resume --run {run.folder}")
         else:
             shutil.rmtree(run.folder, ignore_errors=True)

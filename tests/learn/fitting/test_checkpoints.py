@@ -74,3 +74,14 @@ def test_where_none_is_whole_nothing_is_resumed(trained):
 def test_a_training_without_a_whole_epoch_is_not_resumed(tmp_path):
     with pytest.raises(BundleError, match="holds no checkpoint"):
         read_checkpoint(tmp_path, started(make.plan()))
+
+
+def test_the_newest_is_known_by_its_numbers_and_not_by_its_letters(tmp_path):
+    state = started(make.plan())
+    for epoch, losses in ((9999, []), (10000, []), (10000, [0.5] * 9), (10000, [0.5] * 10)):
+        state.epoch, state.losses = epoch, losses
+        write_checkpoint(tmp_path, state, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch-10000-step-000009", "epoch-10000-step-000010"}
+    again = started(make.plan())
+    read_checkpoint(tmp_path, again)
+    assert (again.epoch, len(again.losses)) == (10000, 10)

@@ -3,8 +3,9 @@ import torch
 
 from effmed.learn.fitting import clock, fit, fit_steps, start_training
 from effmed.learn.fitting.clock import Clock, Pace
-from effmed.learn.machine.team import ALONE
+from effmed.learn.machine.team import ALONE, Team
 from effmed.learn.network import build_network
+from effmed.recipe import AugmentSettings
 from tests.learn import make
 
 
@@ -50,7 +51,7 @@ def test_of_a_budget_what_follows_is_kept(monkeypatch):
     state = started(plan)
     watched = Clock(state, plan, ALONE)
     watched.validated(100.0)
-    usable_s = 600 - 3 * 100 - clock.REPORT_S
+    usable_s = 600 - 3 * 100 - clock.REPORT_S  # val once more as a step towards the end, then val and test
     ticking.now = usable_s / 2
     assert watched.fraction(0.1, Pace()) == pytest.approx(0.5)
     assert watched.fraction(0.7, Pace()) == pytest.approx(0.7)  # the steps are ahead of the time
@@ -89,3 +90,32 @@ def test_a_budget_that_is_used_up_already_allows_one_step(monkeypatch):
     (epoch,) = fit(state, make.images(24), make.images(12, seed=1), plan)
     assert epoch.n_images == 8
     assert state.is_over
+
+
+def test_what_was_used_before_the_first_step_is_not_part_of_the_schedule(monkeypatch):
+    ticking = Ticking(0.0)
+    monkeypatch.setattr(clock, "time", ticking)
+    plan = make.plan(time_budget_min=10.0, n_val=12, n_test=12)
+    state = started(plan)
+    state.used_s = 300.0  # of decoding
+    watched = Clock(state, plan, ALONE)
+    assert watched.fraction(0.0, Pace()) == 0.0
+    ticking.now = (300 - clock.REPORT_S) / 2
+    assert watched.fraction(0.0, Pace()) == pytest.approx(0.5)
+
+
+def kept(monkeypatch, team=ALONE, scoring_s=0.0, **changes):
+    monkeypatch.setattr(clock, "time", Ticking(0.0))
+    plan = make.plan(time_budget_min=10.0, n_val=12, n_test=12, **changes)
+    state = started(plan)
+    state.scoring_s = scoring_s
+    watched = Clock(state, plan, team)
+    watched.validated(10.0)
+    return watched._kept_s(Pace()) - clock.REPORT_S
+
+
+def test_views_processes_and_the_backbone_are_counted_in_what_follows(monkeypatch):
+    assert kept(monkeypatch) == pytest.approx(10 + 20)
+    assert kept(monkeypatch, augment=AugmentSettings(test_views=4)) == pytest.approx(10 + 4 * 20)
+    assert kept(monkeypatch, team=Team(0, 3)) == pytest.approx(10 + 3 * 20)  # the first scores alone
+    assert kept(monkeypatch, scoring_s=50.0) == pytest.approx(10 + 2 * 50)  # stored features validate in no time

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from effmed.errors import RecipeError
-from effmed.learn.machine.statistics import SharedBatchNorm, checkpoint_blocks, share_statistics
+from effmed.learn.machine.statistics import SharedBatchNorm, checkpoint_blocks, seen_in_parts, share_statistics
 from effmed.learn.machine.team import ALONE, Team
 from effmed.learn.network import build_network, create_network
 from tests.learn import make
@@ -69,3 +69,17 @@ def test_they_need_less_memory():
 def test_a_network_that_cannot_is_said():
     with pytest.raises(RecipeError, match="cannot compute its blocks twice"):
         checkpoint_blocks(create_network("inception_v3", n_outputs=1, channels=3))
+
+
+def test_parts_of_a_step_move_the_running_statistics_as_one_whole_does():
+    """The same images four times, each a quarter of the way: as once, all the way."""
+    plain, parted = network(), network()
+    images = torch.rand(6, 1, 32, 32)
+    plain.train()(images)
+    with seen_in_parts(parted, 4):
+        for _ in range(4):
+            parted.train()(images)
+    for (name, one), other in zip(plain.named_buffers(), parted.buffers(), strict=True):
+        assert "num_batches" in name or torch.allclose(one, other, rtol=1e-4, atol=1e-7), name
+    momenta = [{m.momentum for m in each.modules() if hasattr(m, "momentum")} for each in (plain, parted)]
+    assert momenta[0] == momenta[1]

@@ -1,10 +1,13 @@
 import pytest
 
-from effmed.learn.plan import Machine, Reasons
+from effmed.errors import RecipeError
+from effmed.learn.plan import SET_BY_RECIPE, Machine, Reasons, for_processes
 from effmed.learn.plan.machine import plan_batch, plan_machine, plan_memory, plan_precision
 from effmed.recipe import make_recipe
+from tests.learn.make import plan
 
 GB = 10**9
+AUTOMATIC = {"train.share_statistics": "without effect: one process"}
 
 
 def machine(device="cpu", *, bfloat16=False, **facts):
@@ -98,3 +101,28 @@ def test_every_process_has_a_batch_as_large_as_one_alone_has():
 def test_compiling_is_for_long_trainings_on_cuda(device, n_seen, progressive, compiled):
     recipe = make_recipe({"train": {"progressive": progressive}})
     assert plan_machine(recipe, machine(device), n_seen, Reasons())["compile"] is compiled
+
+
+def test_another_number_of_processes_shares_the_same_steps():
+    two = plan(batch_size=16, micro_batch=8, processes=2, share_statistics=True, reasons=AUTOMATIC)
+    one, four = for_processes(two, 1), for_processes(two, 4)
+    assert (one.batch_size, one.micro_batch, one.share_statistics) == (16, 16, False)
+    assert (four.batch_size, four.micro_batch, four.share_statistics) == (16, 4, True)
+    short = plan(batch_size=16, micro_batch=4, processes=2, reasons=AUTOMATIC)
+    assert for_processes(short, 1).micro_batch == 4  # memory was short
+    wished = plan(batch_size=64, micro_batch=64, reasons={"train.share_statistics": SET_BY_RECIPE})
+    assert not for_processes(wished, 8).share_statistics
+
+
+def test_more_processes_than_pairs_of_images_are_refused():
+    with pytest.raises(RecipeError, match="too few for 4 processes"):
+        memory(6, processes=4)
+    with pytest.raises(RecipeError, match="too few for 16 processes"):
+        for_processes(plan(batch_size=16, reasons=AUTOMATIC), 16)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_one_image_at_a_time_is_not_mixed(kind):
+    with pytest.raises(RecipeError, match="no other to be mixed with"):
+        memory(8, {"train": {"micro_batch": 1, kind: 0.5}})
+    assert memory(8, {"train": {"micro_batch": 2, kind: 0.5}})[0]["micro_batch"] == 2

@@ -2,6 +2,9 @@ import os
 import signal
 import threading
 
+import pytest
+
+from effmed.errors import PreemptedError
 from effmed.workflows.training.stopping import REQUESTS, listening
 
 
@@ -32,3 +35,11 @@ def test_a_thread_hears_nothing_and_works_all_the_same():
     thread.start()
     thread.join()
     assert heard == [False]
+
+
+def test_outside_the_steps_a_request_ends_the_process_where_it_stands():
+    with pytest.raises(PreemptedError, match="SIGTERM: stopped outside the steps"), listening(at_once=True):
+        with listening():
+            os.kill(os.getpid(), signal.SIGTERM)  # heeded between two steps
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")

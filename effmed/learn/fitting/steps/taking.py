@@ -13,6 +13,7 @@ from effmed.errors import MachineError, RecipeError
 from effmed.learn.fitting.steps.mixing import mix
 from effmed.learn.imbalance import imbalanced_loss, make_targets
 from effmed.learn.machine.precision import autocast
+from effmed.learn.machine.statistics import seen_in_parts
 
 if TYPE_CHECKING:
     from effmed.learn.fitting.state import TrainingState
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from effmed.learn.plan import Plan
 
 STEP_STREAM = 4  # of the seed; the loader and views at test have the others
+SKIPPED_MAX = 20  # of a scale that starts at 2^16 and is halved each time
 SHOWN = 10  # images of a batch that are named
 NO_MEMORY = "can't allocate memory"  # what torch's allocator of the CPU says; that of CUDA has an error of its own
 
@@ -93,8 +95,10 @@ def _try_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: T
     mixing = np.random.default_rng(chance)
     state.optimiser.zero_grad(set_to_none=True)
     loss = torch.zeros(1, device=plan.device)
-    for inputs, truth in batch.parts(_n_parts(batch, state.micro_batch, team.size), plan):
-        loss += _learn(state, plan, inputs, truth, mixing, batch.n_terms)
+    n_parts = _n_parts(batch, state.micro_batch, team.size)
+    with seen_in_parts(state.network, n_parts):
+        for inputs, truth in batch.parts(n_parts, plan):
+            loss += _learn(state, plan, inputs, truth, mixing, batch.n_terms)
     gradients = [
         each.grad for group in state.optimiser.param_groups for each in group["params"] if each.grad is not None
     ]
@@ -102,8 +106,10 @@ def _try_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: T
     scaled = state.scaler.is_enabled()
     norm = torch.zeros(1) if scaled else torch.nn.utils.get_total_norm(gradients)
     if plan.device == "cuda" or (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+        before = state.scaler.get_scale()
         state.scaler.step(state.optimiser)  # not from what is no number, where it costs nothing to know
         state.scaler.update()
+        _count_skipped(state, plan, before)
     return Outcome(loss, norm, batch, step)
 
 
@@ -125,6 +131,22 @@ def _learn(
     return loss.detach()
 
 
+def _count_skipped(state: TrainingState, plan: Plan, scale_before: float) -> None:
+    """Notice that float16 has left out many steps in a row: it does so where the gradient is no number.
+
+    Raises:
+        RecipeError: It learns nothing any more.
+    """
+    if not state.scaler.is_enabled():
+        return
+    state.skipped = state.skipped + 1 if state.scaler.get_scale() < scale_before else 0
+    if state.skipped >= SKIPPED_MAX:
+        problem = f"the gradient was no number in {state.skipped} steps in a row of epoch {state.epoch + 1}"
+        raise RecipeError(
+            problem, hint=f"--set train.precision=float32, or train.learning_rate={plan.learning_rate / 10:g}"
+        )
+
+
 def _n_parts(batch: Batch, micro_batch: int, n_processes: int) -> int:
     """Return in how many parts a batch is taken, as many in every process."""
     return math.ceil(math.ceil(len(batch.chosen) / n_processes) / micro_batch)
@@ -132,11 +154,12 @@ def _n_parts(batch: Batch, micro_batch: int, n_processes: int) -> int:
 
 def _make_room(state: TrainingState, plan: Plan, team: Team, error: RuntimeError) -> None:
     """Halve the images at a time, after memory ran out."""
-    if team.size > 1 or state.micro_batch <= 2:
-        problem = f"the memory of {plan.device_name} is too small for {state.micro_batch} images at a time"
-        hint = f"--set train.micro_batch={max(1, state.micro_batch // 2)}, or a smaller --variant or model.image_size"
-        raise MachineError(problem, hint=hint) from error
-    state.micro_batch = math.ceil(state.micro_batch / 2)
+    n_images, state.micro_batch = state.micro_batch, math.ceil(state.micro_batch / 2)
+    if team.size > 1 or n_images <= 2:  # others may wait in the middle of the step
+        problem = f"the memory of {plan.device_name} is too small for {n_images} images at a time"
+        hint = f"--set train.micro_batch={state.micro_batch}, or a smaller --variant or model.image_size"
+        resumed = f"effmed train --resume takes {state.micro_batch} at a time"
+        raise MachineError(problem, hint=hint if n_images <= 2 else resumed) from error
     state.optimiser.zero_grad(set_to_none=True)
     if plan.device == "cuda":  # pragma: no cover  needs a GPU
         torch.cuda.empty_cache()

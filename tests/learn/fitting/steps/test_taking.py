@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_names_epoch_step_and_images_and_changes_no_wei
         next(epochs)
     assert caught.value.problem.count(".png") == 8
     assert all(torch.equal(one, other) for one, other in zip(before, state.network.parameters(), strict=True))
-    assert state.is_finite
+    assert not state.is_finite  # nothing is saved from here
 
 
 def test_a_gradient_that_is_no_number_is_noticed_at_its_own_step():
@@ -145,3 +145,54 @@ def test_dropout_depends_on_seed_epoch_step_and_process():
 
     assert loss() == loss()
     assert len({loss(), loss(step_number=2), loss(epoch=1), loss(seed=1), loss(rank=1)}) == 5
+
+
+class Halving:
+    """A scaler of float16 whose gradient is never a number."""
+
+    def __init__(self):
+        self.value = 2.0**16
+
+    def is_enabled(self):
+        return True
+
+    def get_scale(self):
+        return self.value
+
+    def scale(self, loss):
+        return loss
+
+    def step(self, optimiser):
+        self.value /= 2
+
+    def update(self):
+        pass
+
+
+def test_float16_that_skips_every_step_stops_the_training():
+    plan = make.plan(epochs=20, patience=20)
+    state = started(plan)
+    state.scaler = Halving()
+    steps = fit_steps(state, make.images(24), make.images(12), plan)
+    with pytest.raises(RecipeError, match="no number in 20 steps in a row of epoch 7"):
+        list(steps)
+
+
+def test_a_loss_that_is_no_number_is_nothing_to_continue_from():
+    state = started(make.plan())
+    assert state.is_finite
+    state.losses = [0.5, torch.tensor(math.nan)]
+    assert not state.is_finite
+
+
+def test_parts_move_the_running_statistics_once_per_step():
+    plan = make.plan(batch_size=16)
+    batch = next(train_batches(make.images(24), plan, 0))
+    moved = []
+    for micro_batch in (16, 4):
+        state = started(plan)
+        state.micro_batch = micro_batch
+        state.network.train()
+        take_step(state, plan, batch, 1, ALONE)
+        moved.append(torch.cat([b.flatten() for n, b in state.network.named_buffers() if n.endswith("running_mean")]))
+    assert float((moved[0] - moved[1]).norm()) < 0.2 * float(moved[0].norm())  # not three and a half times as far
