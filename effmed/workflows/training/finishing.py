@@ -44,10 +44,11 @@ def finish(job: Job, network: Module, best_epoch: int, talk: Talk) -> Trained:
     return conclude(job, sheet, write_results(job, network, sheet, val, talk), talk)
 
 
-def finish_member(job: Job, network: Module, best_epoch: int) -> None:
+def finish_member(job: Job, network: Module, best_epoch: int, talk: Talk) -> None:
     """Leave one network of an ensemble as a bundle that is neither calibrated nor tested; marker last."""
     sheet = _sheet(job, network, best_epoch=best_epoch)
     write_bundle(job.run.bundle, sheet, network, make_card(sheet, job.plan, {}))
+    track_results(job.run, job.plan, None, best_epoch, talk)
     _mark(job.run, sheet)
 
 

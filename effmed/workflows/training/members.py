@@ -252,7 +252,7 @@ def _train_all(whole: Job, jobs: Sequence[Job], start: StartingWeights, talk: Ta
         else:
             job.run.history.unlink(missing_ok=True)
             network, best_epoch = learn(job, start, talk)
-        finish_member(job, network, best_epoch)
+        finish_member(job, network, best_epoch, talk)
     whole.team.tell("")  # the others are done
     return _finish(whole, jobs, talk)
 

@@ -31,6 +31,7 @@ SILENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 
 
@@ -128,8 +129,7 @@ class MlflowStore:
         self.entities: Any = importlib.import_module("mlflow.entities")
         self.client = client(tracking_uri=mlflow_uri(uri, run))
         self.remembered = run.folder / "tracker.json"
-        self.is_new = not self.remembered.is_file()
-        self.id = self._create(run, is_local=not uri) if self.is_new else self._remembered()
+        self.id = self._remembered() if self.remembered.is_file() else self._create(run, is_local=not uri)
 
     def _create(self, run: Run, *, is_local: bool) -> str:
         found = self.client.get_experiment_by_name(EXPERIMENT)
@@ -145,8 +145,8 @@ class MlflowStore:
         return found
 
     def begin(self, facts: Mapping[str, str]) -> None:
-        """Send what was decided as parameters."""
-        if self.is_new:
+        """Send what was decided as parameters, which MLflow never lets change."""
+        if not self.client.get_run(self.id).data.params:
             parameters = [self.entities.Param(_allowed(name), text) for name, text in facts.items()]
             self.client.log_batch(self.id, params=parameters)
 
@@ -180,8 +180,7 @@ def _quieten() -> None:
     os.environ.update(SILENCE)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
 def _allowed(name: str) -> str:

@@ -81,7 +81,7 @@ class Tracking:
     def _send(self) -> None:
         if self.store is None:
             store = open_store(self.settings, self.run, self.n_done)
-            store.begin(plan_facts(self.plan))
+            store.begin(parameters(self.plan))
             self.store = store
         while self.waiting:
             self.store.log(*self.waiting[0])
@@ -92,6 +92,12 @@ class Tracking:
             kind, said = self.settings.tracker, str(error).split("\n")[0]
             self.talk.warn(f"{kind} failed, training goes on and tries again after every epoch: {said}")
         self.has_failed = True
+
+
+def parameters(plan: Plan) -> dict[str, str]:
+    """Return every number and word of a plan by name; of the weights their kind alone: their place may be a folder."""
+    plain = {name: str(value) for name, value in plan if isinstance(value, (str, int, float))}
+    return plain | {"image_size": plan.preprocessing.size_text, "weights": plan_facts(plan)["starts from"]}
 
 
 def tracker_of(run: Run) -> TrainSettings:
@@ -109,10 +115,18 @@ def epoch_numbers(epoch: Epoch, metric: str) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def track_results(run: Run, plan: Plan, report: Report, best_epoch: int, talk: Talk) -> None:
-    """Tell the calibrated headline metrics of the test split, and that the run is finished."""
+def track_results(run: Run, plan: Plan, report: Report | None, best_epoch: int, talk: Talk) -> None:
+    """Tell the calibrated metrics of the test split, and that the run is finished.
+
+    Args:
+        run: Where the tracker's settings stand.
+        plan: What was decided.
+        report: On test; None of one network of an ensemble, which is tested as a whole.
+        best_epoch: Whose weights were kept.
+        talk: Is warned where the tracker fails.
+    """
     tracking = Tracking(run, plan, plan.epochs, talk)
-    tracking.tell({"best_epoch": float(best_epoch)} | result_numbers(report), best_epoch)
+    tracking.tell({"best_epoch": float(best_epoch)} | ({} if report is None else result_numbers(report)), best_epoch)
     tracking.close(is_final=True)
 
 

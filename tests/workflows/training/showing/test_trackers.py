@@ -140,6 +140,7 @@ def filled(tmp_path_factory):
     """A run with an MLflow file that was written, left, and continued, and the empty folder that this happened in."""
     run, elsewhere = run_in(tmp_path_factory.mktemp("mlflow")), tmp_path_factory.mktemp("elsewhere")
     with contextlib.chdir(elsewhere):
+        open_store(settings("mlflow"), run, 0)  # which was cut off here
         first = open_store(settings("mlflow"), run, 0)
         first.begin(FACTS)
         first.log({"train_loss": 0.5}, 1)

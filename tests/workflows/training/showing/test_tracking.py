@@ -11,13 +11,13 @@ from effmed.errors import MachineError
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
 from effmed.workflows.training.showing import trackers, tracking
-from effmed.workflows.training.showing.tracking import Tracking, epoch_numbers
+from effmed.workflows.training.showing.tracking import Tracking, epoch_numbers, parameters
 from effmed.workflows.values import Training
 from tests.learn.make import plan
 from tests.workflows import make
 from tests.workflows.test_auditing import Listener
 from tests.workflows.training.showing.test_telling import EPOCH
-from tests.workflows.training.showing.test_trackers import events
+from tests.workflows.training.showing.test_trackers import client, events
 
 SMALL = ("model.weights=none", "model.image_size=32", "train.epochs=2", "train.threads=1", "train.batch_size=8")
 
@@ -118,6 +118,26 @@ def test_a_training_leaves_its_curves_and_results_in_tensorboard(tmp_path):
     written = b"".join(path.read_bytes() for path in (tmp_path / "run" / "tensorboard").iterdir())
     assert not re.search(rb"p0\d\d", written)  # the names of images, which are those of patients
     assert str(tmp_path).encode() not in written
+
+
+def test_the_plan_is_told_by_name_without_the_place_of_the_weights():
+    found = parameters(plan(weights="file /home/somebody/w.pth"))
+    assert (found["learning_rate"], found["batch_size"], found["image_size"]) == ("0.003", "8", "32 × 32 px")
+    assert found["weights"] == "file"
+    assert "/home" not in "".join(found.values())
+
+
+def test_every_network_of_an_ensemble_has_its_run_in_mlflow_and_the_whole_has_the_results(tmp_path, capfd):
+    data, place = make.squares(tmp_path / "data", 60), tmp_path / "all.db"
+    settings = ("train.tracker=mlflow", f"train.tracker_uri={place}", "train.seeds=2")
+    workflows.train(training(data, tmp_path / "run", *settings))
+    assert capfd.readouterr() == ("", "")  # of MLflow's own
+    found = client(Run(tmp_path / "run"), str(place))
+    runs = found.search_runs([found.get_experiment_by_name("effmed").experiment_id])
+    tested = {each.info.run_name: "test/auroc/sick" in each.data.metrics for each in runs}
+    assert tested == {"run": True, "run-seed-0": False, "run-seed-1": False}
+    assert {each.info.status for each in runs} == {"FINISHED"}
+    assert {each.data.params["learning_rate"] for each in runs} == {"0.001"}
 
 
 def test_a_missing_package_ends_a_training_before_an_image_is_read(tmp_path, monkeypatch):
