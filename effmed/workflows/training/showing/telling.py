@@ -51,6 +51,8 @@ class Teller:
         self.val = f"val {self.plan.metric.replace('_', ' ')} {score_text(epoch)}"
         passed_s = self.clock() - self.started
         left_s = passed_s / (epoch.number - self.n_done) * (self.plan.epochs - epoch.number)
+        if self.plan.time_budget_min:
+            left_s = min(left_s, max(0.0, self.plan.time_budget_min * SECONDS_PER_MINUTE - passed_s))
         self.talk.say(epoch_line(epoch, self.plan.epochs, self.val, left_s))
 
     def over(self) -> None:

@@ -80,3 +80,12 @@ def test_progress_and_time_are_those_of_the_whole_training():
     assert talk.said[0].endswith("12 s, at most 90 s left")  # three more epochs at 30 s
     assert "val auroc 0.8735 (0.812 to 0.922)" in talk.progressed[1][3]
     assert "val" not in talk.progressed[0][3]
+
+
+def test_no_more_time_is_left_than_the_budget_has():
+    seconds, talk = iter([0.0, 30.0, 0.0, 70.0]), Remembering()
+    for _ in range(2):
+        teller = Teller(plan(epochs=5, time_budget_min=1.0), n_done=1, talk=talk, clock=lambda: next(seconds))
+        teller.ended(EPOCH)
+    assert talk.said[0].endswith("at most 30 s left")
+    assert talk.said[1].endswith("at most 0 s left")
