@@ -8,7 +8,7 @@ import platform
 MIB = 1024**2
 # mallopt(3): parameter numbers of glibc's malloc.h, and what each is set to.
 MMAP_MAX = (-4, 0)  # no block is mapped for itself, and unmapped when freed
-TRIM_THRESHOLD = (-1, 2**31 - 1)  # so many bytes must lie free at the end before some are given back
+TRIM_THRESHOLD = (-1, -1)  # what lies free at the end is never given back
 TOP_PAD = (-2, 64 * MIB)  # what is asked for beyond the need of the moment
 DONE = 1
 
