@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 
@@ -10,6 +11,14 @@ from effmed.cli.app import app, main
 from effmed.errors import BundleError, DataError, MachineError, RecipeError
 
 RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def collecting_as_before():
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 def test_version_is_printed():
@@ -52,6 +61,14 @@ def test_an_interruption_ends_with_130(monkeypatch, capsys):
         main()
     assert stopped.value.code == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_command_looks_for_lost_cycles_rarely_and_not_at_its_end(monkeypatch):
+    found = []
+    monkeypatch.setattr(module, "app", lambda: found.append((gc.get_threshold()[0], gc.get_freeze_count())))
+    main()
+    assert found == [(module.NEW_OBJECTS, 0)]
+    assert gc.get_freeze_count() > 0
 
 
 def test_it_runs_as_a_module():
