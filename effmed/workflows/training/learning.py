@@ -144,6 +144,7 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
                 watch.ended(moment, asked)
             else:
                 watch.stepped(moment, asked)
+        watch.left(job.team.tell(request.name))  # a request may have come while the last epoch was told
     watch.over()
     if state.is_over:
         budget = f"train.time_budget_min = {job.plan.time_budget_min:g}"
@@ -188,8 +189,8 @@ class _Watch:
             append_line(self.job.run.history, json.dumps(asdict(epoch)))
             write_training_page(self.job.run, self.job.plan, is_over=False)
             self._save()
-            self.teller.ended(epoch)
-            self.tracking.ended(epoch)
+            self.teller.ended(epoch, self.state.used_s)
+            self.tracking.tell()
         if asked:
             self._leave(f"{asked}: stopped after epoch {epoch.number}; a checkpoint is written")
 
@@ -232,7 +233,17 @@ class _Watch:
                 self._remember_memory()
             raise
 
+    def left(self, asked: str) -> None:
+        """End before the final scores where somebody asks for it.
+
+        Raises:
+            PreemptedError: Somebody did; the checkpoint of the last epoch is written.
+        """
+        if asked:
+            self._leave(f"{asked}: stopped after epoch {self.state.epoch}, the last; a checkpoint is written")
+
     def _leave(self, problem: str) -> None:
+        self.job.team.tell("")  # once the first has saved: the end of one process may end the others
         raise PreemptedError(problem, hint=f"effmed train --resume --run {self.job.run.folder}")
 
     def _save(self) -> None:

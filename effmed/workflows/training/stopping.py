@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # SIGTERM is what SLURM and torchrun send; SIGUSR1 what "sbatch --signal=USR1@120" sends two minutes before.
 AGAIN = "the same command begins again; effmed train --resume continues a run that has learned"
+OUTSIDE = "stopped outside the steps of a training"
 REQUESTS = tuple(name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -41,7 +42,20 @@ class Request:
         """
         self.name = signal.Signals(number).name
         if self.at_once:
-            raise PreemptedError(f"{self.name}: stopped outside the steps of a training", hint=AGAIN)
+            raise PreemptedError(f"{self.name}: {OUTSIDE}", hint=AGAIN)
+
+
+@contextmanager
+def postponing() -> Iterator[None]:
+    """Heed a request that comes within the block at its end: a library in it would take the error for one of its own.
+
+    Raises:
+        PreemptedError: One came.
+    """
+    with listening() as request:
+        yield
+    if request:
+        raise PreemptedError(f"{request.name}: {OUTSIDE}", hint=AGAIN)
 
 
 @contextmanager

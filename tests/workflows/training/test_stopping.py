@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from effmed.errors import PreemptedError
-from effmed.workflows.training.stopping import REQUESTS, listening
+from effmed.workflows.training.stopping import REQUESTS, listening, postponing
 
 
 def test_a_signal_is_remembered_until_it_is_asked_for():
@@ -37,18 +37,38 @@ def test_a_thread_hears_nothing_and_works_all_the_same():
     assert heard == [False]
 
 
-def ask_twice():
+def ask_twice(heard):
     """Once where steps are taken, which heed it between two of them, and once outside."""
-    heard = []
     with listening(at_once=True):
         with listening() as request:
             os.kill(os.getpid(), signal.SIGTERM)
             heard.append(request.name)
         os.kill(os.getpid(), signal.SIGTERM)
         heard.append("it went on")
-    return heard
 
 
 def test_outside_the_steps_a_request_ends_the_process_where_it_stands():
+    heard = []
     with pytest.raises(PreemptedError, match="SIGTERM: stopped outside the steps"):
-        ask_twice()
+        ask_twice(heard)
+    assert heard == ["SIGTERM"]
+
+
+def swallow(heard):
+    """What a library does that takes every error for one of its own."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        heard.append("it went on")
+    except Exception:
+        heard.append("swallowed")
+
+
+def test_a_request_that_a_library_would_swallow_is_heeded_after_it():
+    heard = []
+    with listening(at_once=True):
+        swallow(heard)
+        with pytest.raises(PreemptedError, match="SIGTERM: stopped outside the steps"), postponing():
+            swallow(heard)
+        with postponing():
+            pass
+    assert heard == ["swallowed", "it went on"]

@@ -46,13 +46,13 @@ class Teller:
         # the last step is no end: its validation follows, which `over` knows of
         self.talk.progress(TASK, min(done, self._total - 1), self._total, note)
 
-    def ended(self, epoch: Epoch) -> None:
-        """Tell an epoch in one line."""
+    def ended(self, epoch: Epoch, used_s: float) -> None:
+        """Tell an epoch in one line; ``used_s`` seconds of a time budget are used."""
         self.val = f"val {self.plan.metric.replace('_', ' ')} {score_text(epoch)}"
         passed_s = self.clock() - self.started
         left_s = passed_s / (epoch.number - self.n_done) * (self.plan.epochs - epoch.number)
         if self.plan.time_budget_min:
-            left_s = min(left_s, max(0.0, self.plan.time_budget_min * SECONDS_PER_MINUTE - passed_s))
+            left_s = min(left_s, max(0.0, self.plan.time_budget_min * SECONDS_PER_MINUTE - used_s))
         self.talk.say(epoch_line(epoch, self.plan.epochs, self.val, left_s))
 
     def over(self) -> None:

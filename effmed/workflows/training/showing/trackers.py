@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow.tracking"}
 REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow in names
 EXPERIMENT = "effmed"
+CURVE = "train_loss"  # which every epoch has
 # MLflow would ask a server that is away for minutes, while the training waits.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 # Neither the network is told anything that nobody asked for, nor stdout, which is the command's result.
@@ -40,6 +41,9 @@ class Store(Protocol):
 
     def begin(self, facts: Mapping[str, str]) -> None:
         """Take what was decided, once per run."""
+
+    def n_told(self) -> int:
+        """Return the number of the last epoch that it holds."""
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         """Take the numbers of an epoch, and see them written."""
@@ -74,8 +78,10 @@ def failures_of(kind: str) -> tuple[type[Exception], ...]:
     if kind == "tensorboard":
         return (OSError,)
     _quieten()
-    refused: type[Exception] = importlib.import_module("mlflow.exceptions").MlflowException
-    return (OSError, refused)  # requests' errors are OSErrors
+    refused: list[type[Exception]] = [importlib.import_module("mlflow.exceptions").MlflowException]
+    if find_spec("sqlalchemy") is not None:  # a server needs none here
+        refused.append(importlib.import_module("sqlalchemy.exc").SQLAlchemyError)
+    return (OSError, *refused)  # requests' errors are OSErrors
 
 
 def open_store(settings: TrainSettings, run: Run, n_done: int) -> Store:
@@ -99,6 +105,7 @@ class TensorBoardStore:
         begun = folder.is_dir()
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         self.is_new = not begun
+        self.n_done = n_done if begun else 0
         self.writer = writer(str(folder), purge_step=n_done + 1 if begun else None)
 
     def begin(self, facts: Mapping[str, str]) -> None:
@@ -107,6 +114,10 @@ class TensorBoardStore:
             rows = "".join(f"| {name} | {text} |\n" for name, text in facts.items())
             self.writer.add_text("plan", f"| decision | value |\n|---|---|\n{rows}")
             self.writer.flush()
+
+    def n_told(self) -> int:
+        """Return the epochs that still count: later ones are purged."""
+        return self.n_done
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         """Write a point of each curve."""
@@ -149,6 +160,11 @@ class MlflowStore:
         if not self.client.get_run(self.id).data.params:
             parameters = [self.entities.Param(_allowed(name), text) for name, text in facts.items()]
             self.client.log_batch(self.id, params=parameters)
+
+    def n_told(self) -> int:
+        """Ask for the last epoch that arrived."""
+        told = self.client.get_metric_history(self.id, CURVE)
+        return max((point.step for point in told), default=0)
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         """Send a point of each curve."""

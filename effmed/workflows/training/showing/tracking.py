@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import yaml
 
+from effmed.learn.fitting import Epoch
 from effmed.recipe import make_recipe
 from effmed.workflows.training.showing.page import plan_facts
 from effmed.workflows.training.showing.trackers import check_tracker, failures_of, open_store
+from effmed.workflows.training.stopping import postponing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effmed.evaluate.report import Report
-    from effmed.learn.fitting import Epoch
     from effmed.learn.plan import Plan
     from effmed.recipe import TrainSettings
     from effmed.run import Run
@@ -35,7 +37,7 @@ class Tracking:
         Args:
             run: Its recipe names the tracker. The plan does not: it goes into the bundle, where no place shall stand.
             plan: What was decided.
-            n_done: Epochs that are done already.
+            n_done: Epochs that are done already, and were told.
             talk: Is warned, once, where the tracker fails.
 
         Raises:
@@ -48,20 +50,15 @@ class Tracking:
         self.settings = tracker_of(run)
         check_tracker(self.settings)  # again: a run may be continued on another machine
         self.store: Store | None = None
-        self.waiting: list[tuple[Mapping[str, float], int]] = []
+        self.n_told = 0
         self.has_failed = False
 
-    def ended(self, epoch: Epoch) -> None:
-        """Tell the numbers of an epoch."""
-        self.tell(epoch_numbers(epoch, self.plan.metric), epoch.number)
-
-    def tell(self, numbers: Mapping[str, float], step: int) -> None:
-        """Tell numbers of a step, and before them those that were missed."""
+    def tell(self, results: Mapping[str, float] | None = None, best_epoch: int = 0) -> None:
+        """Tell the epochs of the history that are not told yet, then what the best one gave, where that is known."""
         if self.settings.tracker == "none":
             return
-        self.waiting.append((numbers, step))
         try:
-            self._send()
+            self._send(results, best_epoch)
         except failures_of(self.settings.tracker) as error:
             self._warn(error)
             return
@@ -74,20 +71,23 @@ class Tracking:
         if self.store is None:
             return
         try:
-            self.store.close(is_final=is_final and not self.waiting)
+            self.store.close(is_final=is_final and not self.has_failed)
         except failures_of(self.settings.tracker) as error:
             self._warn(error)
 
-    def _send(self) -> None:
+    def _send(self, results: Mapping[str, float] | None, best_epoch: int) -> None:
         if self.store is None:
             store = open_store(self.settings, self.run, self.n_done)
             store.begin(parameters(self.plan))
-            self.store = store
-        while self.waiting:
-            self.store.log(*self.waiting[0])
-            self.waiting.pop(0)
+            self.store, self.n_told = store, store.n_told()
+        for epoch in read_history(self.run)[self.n_told :]:
+            self.store.log(epoch_numbers(epoch, self.plan.metric), epoch.number)
+            self.n_told = epoch.number
+        if results is not None:
+            self.store.log(results, best_epoch)
 
     def _warn(self, error: Exception) -> None:
+        self.store = None  # a writer that has failed once writes no more
         if not self.has_failed:
             kind, said = self.settings.tracker, str(error).split("\n")[0]
             self.talk.warn(f"{kind} failed, training goes on and tries again after every epoch: {said}")
@@ -105,6 +105,12 @@ def tracker_of(run: Run) -> TrainSettings:
     if not run.recipe.is_file():
         return make_recipe({}).train
     return make_recipe(yaml.safe_load(run.recipe.read_text(encoding="utf-8"))).train
+
+
+def read_history(run: Run) -> list[Epoch]:
+    """Return the epochs that a run has done; none of an ensemble as a whole."""
+    lines = run.history.read_text(encoding="utf-8").splitlines() if run.history.is_file() else []
+    return [Epoch(**json.loads(line)) for line in lines]
 
 
 def epoch_numbers(epoch: Epoch, metric: str) -> dict[str, float]:
@@ -125,9 +131,12 @@ def track_results(run: Run, plan: Plan, report: Report | None, best_epoch: int, 
         best_epoch: Whose weights were kept.
         talk: Is warned where the tracker fails.
     """
-    tracking = Tracking(run, plan, plan.epochs, talk)
-    tracking.tell({"best_epoch": float(best_epoch)} | ({} if report is None else result_numbers(report)), best_epoch)
-    tracking.close(is_final=True)
+    tracking = Tracking(run, plan, 0, talk)
+    with postponing():  # MLflow takes any error for one of its server
+        tracking.tell(
+            {"best_epoch": float(best_epoch)} | ({} if report is None else result_numbers(report)), best_epoch
+        )
+        tracking.close(is_final=True)
 
 
 def result_numbers(report: Report) -> dict[str, float]:

@@ -73,7 +73,7 @@ def test_progress_and_time_are_those_of_the_whole_training():
     seconds, talk = iter([0.0, 30.0]), Remembering()
     teller = Teller(plan(epochs=5), n_done=1, talk=talk, clock=lambda: next(seconds))
     teller.stepped(STEP)
-    teller.ended(EPOCH)
+    teller.ended(EPOCH, 0.0)
     teller.stepped(replace(STEP, epoch=5, step=10))
     teller.over()
     assert [each[:3] for each in talk.progressed] == [(TASK, 13, 50), (TASK, 49, 50), (TASK, 50, 50)]
@@ -82,10 +82,9 @@ def test_progress_and_time_are_those_of_the_whole_training():
     assert "val" not in talk.progressed[0][3]
 
 
-def test_no_more_time_is_left_than_the_budget_has():
-    seconds, talk = iter([0.0, 30.0, 0.0, 70.0]), Remembering()
-    for _ in range(2):
-        teller = Teller(plan(epochs=5, time_budget_min=1.0), n_done=1, talk=talk, clock=lambda: next(seconds))
-        teller.ended(EPOCH)
-    assert talk.said[0].endswith("at most 30 s left")
-    assert talk.said[1].endswith("at most 0 s left")
+@pytest.mark.parametrize(("used_s", "left"), [(10.0, 50), (25.0, 35), (70.0, 0)])
+def test_no_more_time_is_left_than_the_budget_has(used_s, left):
+    seconds, talk = iter([0.0, 20.0]), Remembering()
+    teller = Teller(plan(epochs=9, time_budget_min=1.0), n_done=1, talk=talk, clock=lambda: next(seconds))
+    teller.ended(EPOCH, used_s)  # seven more at 20 s are planned
+    assert talk.said[0].endswith(f"at most {left} s left")

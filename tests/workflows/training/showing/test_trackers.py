@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from effmed.errors import MachineError, RecipeError
 from effmed.recipe import TrainSettings
-from effmed.run import Run
+from effmed.run import Run, append_line
 from effmed.workflows.training.showing import trackers
 from effmed.workflows.training.showing.trackers import check_tracker, mlflow_uri, open_store, run_name
 from effmed.workflows.training.showing.tracking import Tracking
@@ -31,6 +31,13 @@ initialize_backend_stores(sys.argv[2], default_artifact_root=sys.argv[3])
 make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 """
 START_S = 120
+
+
+def remember(run, number):
+    """What a training does after every epoch, before it tells anybody."""
+    append_line(run.history, json.dumps(asdict(replace(EPOCH, number=number))))
+
+
 FACTS = {"variant": "b0", "loss": "cross-entropy"}
 
 
@@ -147,10 +154,26 @@ def filled(tmp_path_factory):
         first.close(is_final=False)
         left = client(run).get_run(first.id).info.status
         second = open_store(settings("mlflow"), run, 1)
+        assert second.n_told() == 1
         second.begin({"variant": "another"})
         second.log({"train_loss": 0.25, "test/auroc/a (b)": 0.9}, 2)
         second.close(is_final=True)
     return run, left, elsewhere
+
+
+def test_mlflow_holds_no_epoch_before_the_first(tmp_path):
+    assert open_store(settings("mlflow"), run_in(tmp_path), 0).n_told() == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_database_of_mlflow_does_not_end_a_training(tmp_path):
+    run, talk = run_in(tmp_path), Listener()
+    (tmp_path / "all.db").write_text("this is no database" * 100)
+    run.recipe.write_text(f"train: {{tracker: mlflow, tracker_uri: '{tmp_path / 'all.db'}'}}\n")
+    remember(run, 1)
+    Tracking(run, plan(epochs=4), 0, talk).tell()
+    assert len(talk.warned) == 1
+    assert talk.warned[0].startswith("mlflow failed, training goes on and tries again")
 
 
 def test_mlflow_continues_the_same_run(filled):
@@ -231,14 +254,17 @@ def test_a_server_that_goes_away_and_comes_back_misses_nothing(server, tmp_path,
     run, talk = run_in(tmp_path), Listener()
     run.recipe.write_text(f"train: {{tracker: mlflow, tracker_uri: '{server.uri}'}}\n")
     tracking = Tracking(run, plan(epochs=4), 0, talk)
-    tracking.ended(replace(EPOCH, number=1))
+    remember(run, 1)
+    tracking.tell()
     server.stop()
     for number in (2, 3):
         started = time.monotonic()
-        tracking.ended(replace(EPOCH, number=number))
+        remember(run, number)
+        tracking.tell()
         assert time.monotonic() - started < 10
     server.start()
-    tracking.ended(replace(EPOCH, number=4))
+    remember(run, 4)
+    tracking.tell()
     tracking.close(is_final=True)
     assert [each.partition(":")[0] for each in talk.warned] == [
         "mlflow failed, training goes on and tries again after every epoch"

@@ -17,7 +17,7 @@ from tests.learn.make import plan
 from tests.workflows import make
 from tests.workflows.test_auditing import Listener
 from tests.workflows.training.showing.test_telling import EPOCH
-from tests.workflows.training.showing.test_trackers import client, events
+from tests.workflows.training.showing.test_trackers import client, events, remember
 
 SMALL = ("model.weights=none", "model.image_size=32", "train.epochs=2", "train.threads=1", "train.batch_size=8")
 
@@ -27,6 +27,9 @@ class Flaky:
 
     def __init__(self, failing):
         self.failing, self.n_calls, self.told, self.begun, self.closed = failing, 0, [], [], []
+
+    def n_told(self):
+        return len(self.told)
 
     def begin(self, facts):
         self.begun.append(facts)
@@ -68,26 +71,46 @@ def test_a_tracker_that_fails_is_warned_of_once_and_gets_what_it_missed(tmp_path
     store = Flaky(failing={2, 3})
     told, talk = tracked(tmp_path, store, monkeypatch)
     for number in (1, 2, 3, 4):
-        told.ended(replace(EPOCH, number=number))
+        remember(told.run, number)
+        told.tell()
     told.close(is_final=True)
     assert [step for step, _ in store.told] == [1, 2, 3, 4]
     assert talk.warned == ["tensorboard failed, training goes on and tries again after every epoch: server away"]
     assert talk.said == ["tensorboard takes numbers again; none is missing"]
-    assert (len(store.begun), store.closed) == (1, [True])
+    assert (len(store.begun), store.closed) == (3, [True])  # opened again after each failure
 
 
 def test_a_run_that_misses_numbers_is_not_finished(tmp_path, monkeypatch):
     store = Flaky(failing={2})
     told, _ = tracked(tmp_path, store, monkeypatch)
-    told.ended(EPOCH)
-    told.ended(EPOCH)
+    for number in (1, 2):
+        remember(told.run, number)
+    told.tell()
     told.close(is_final=True)
-    assert store.closed == [False]
+    assert store.closed == []
+    remember(told.run, 3)
+    told.tell()
+    told.close(is_final=True)
+    assert store.closed == [True]
+    assert [step for step, _ in store.told] == [1, 2, 3]
+
+
+def test_what_was_missed_in_the_last_epochs_is_sent_with_the_results(tmp_path, monkeypatch):
+    store = Flaky(failing={2})
+    told, talk = tracked(tmp_path, store, monkeypatch)
+    for number in (1, 2):
+        remember(told.run, number)
+        told.tell()
+    tracking.track_results(told.run, plan(), None, 1, talk)
+    assert [step for step, _ in store.told] == [1, 2, 1]
+    assert store.told[-1][1] == {"best_epoch": 1.0}
+    assert store.closed == [True]
 
 
 def test_without_a_tracker_nothing_is_opened(tmp_path, monkeypatch):
     told, talk = tracked(tmp_path, None, monkeypatch, kind="none")
-    told.ended(EPOCH)
+    remember(told.run, 1)
+    told.tell()
     told.close(is_final=True)
     assert (talk.said, talk.warned) == ([], [])
 
@@ -96,8 +119,9 @@ def test_a_bug_is_not_taken_for_a_tracker_that_fails(tmp_path, monkeypatch):
     store = Flaky(failing=set())
     store.log = None
     told, _ = tracked(tmp_path, store, monkeypatch)
+    remember(told.run, 1)
     with pytest.raises(TypeError):
-        told.ended(EPOCH)
+        told.tell()
 
 
 def training(data, folder, *settings):
