@@ -11,7 +11,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import platformdirs
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 LOCK = ".lock"  # in the folder of a run that trains
+# Names of what is written before a run can be resumed: whole; torn while it was written; of one network or several.
+_FIRST = r"(environment|audit|fingerprint)\.json|recipe\.yaml|manifest\.csv"
+_TORN = rf"\.({_FIRST}|plan\.json)\.[0-9a-f]{{8}}\.[a-z]+"
+_LAST = r"last/(\.?epoch-\d+[^/]*/[^/]+|\.?(weights\.safetensors|start\.json)[^/]*)"
+TORN = re.compile(rf"{_TORN}|{re.escape(LOCK)}")
+BEGUN = re.compile(rf"{TORN.pattern}|{_FIRST}|{_LAST}|(fold|seed)-\d+/({_TORN}|{_FIRST}|plan\.json)")
 
 
 @dataclass(frozen=True)
@@ -112,15 +118,13 @@ class Run:
 
         Other files, and an ``environment.json`` that is not ours, are somebody's: then nothing is a leftover.
         """
-        if not self.folder.is_dir() or self.plan.exists() or not _is_ours(self.environment):
+        if not self.folder.is_dir() or self.plan.exists():
             return []
-        ours = {path.name for path in (self.environment, self.recipe, self.audit, self.fingerprint, self.manifest)}
         found = [path for path in self.folder.rglob("*") if not path.is_dir()]
-        inside = re.compile(r"last/(\.?epoch-\d+[^/]*/[^/]+|\.?weights\.safetensors[^/]*)")
-        torn = re.compile(rf"\.({'|'.join(map(re.escape, ours))})\.[0-9a-f]{{8}}\.[a-z]+|{re.escape(LOCK)}")
         names = [path.relative_to(self.folder).as_posix() for path in found]
-        known = [name in ours or bool(inside.fullmatch(name) or torn.fullmatch(name)) for name in names]
-        return found if all(known) else []
+        if not _is_ours(self.environment):  # it is written first, after the lock
+            return found if all(TORN.fullmatch(name) for name in names) else []
+        return found if all(BEGUN.fullmatch(name) for name in names) else []
 
     def predictions(self, split: str) -> Path:
         """The table of ``val`` or ``test`` predictions."""
@@ -272,26 +276,39 @@ def machine_error(error: OSError, path: Path) -> EffmedError:
 
 
 @contextmanager
-def claimed(run: Run) -> Iterator[None]:
+def claimed(run: Run) -> Iterator[str]:
     """Train in a folder alone, until the block is left or the process dies.
+
+    Yields:
+        A warning where the file system knows no locks (Lustre without flock, NFS without its daemon); else "".
 
     Raises:
         BundleError: Another process trains in it.
+        MachineError: The folder cannot be written to.
     """
     if fcntl is None:  # pragma: no cover  Windows
-        yield
+        yield ""
         return
-    path = run.folder / LOCK
-    with path.open("w") as file:
+    path, doubt = run.folder / LOCK, ""
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             problem = f"another process trains in {run.folder}"
             raise BundleError(problem, hint="wait until it ends, or name another --run folder") from error
+        except OSError as error:
+            doubt = f"{error.strerror}: {run.folder} cannot be locked; see to it that nothing else trains in it"
         try:
-            yield
+            yield doubt
         finally:
             path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise machine_error(error, path) from error
 
 
 def _clear_leftovers(run: Run) -> None:

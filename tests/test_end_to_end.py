@@ -317,6 +317,31 @@ def begun(xrays, folder, monkeypatch):
     return Run(folder)
 
 
+def test_a_complete_run_is_not_removed_whatever_goes_wrong_with_its_last_words(xrays, tmp_path):
+    class Lost(Heard):
+        def say(self, text):
+            if text.startswith("test auroc"):
+                raise SystemExit(1)  # what rich does when the terminal is gone
+
+    with pytest.raises(SystemExit):
+        workflows.train(training(xrays, tmp_path / "run"), Lost())
+    assert Run(tmp_path / "run").is_complete
+    assert Run(tmp_path / "run").report.is_file()
+
+
+def test_images_that_are_gone_when_a_run_is_resumed_are_named_and_not_taken_for_black(xrays, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(xrays, data)
+    run, victim = begun(data, tmp_path / "run", monkeypatch), data / "clear" / "p01_1.png"
+    kept = victim.read_bytes()
+    victim.unlink()
+    with pytest.raises(DataError, match=r"1 images of .* cannot be read any more: clear/p01_1\.png"):
+        workflows.resume(run.folder)
+    victim.write_bytes(kept)
+    workflows.resume(run.folder)
+    assert run.is_complete
+
+
 def test_a_run_that_cannot_be_resumed_is_not_removed(xrays, tmp_path, monkeypatch):
     run = begun(xrays, tmp_path / "run", monkeypatch)
     shutil.rmtree(run.last)
@@ -363,6 +388,41 @@ def test_a_request_to_end_is_heeded_after_the_epoch_and_the_run_continues(xrays,
     workflows.resume(tmp_path / "run")
     done = json.loads(Run(tmp_path / "run").done.read_text())
     assert done == json.loads(tiny_run.done.read_text())
+
+
+def test_a_request_after_the_last_step_is_heeded_before_the_final_scores(xrays, tiny_run, tmp_path, monkeypatch):
+    import effmed.workflows.training.learning as module
+
+    show = module.write_training_page
+
+    def ask(run, plan, *, is_over):
+        show(run, plan, is_over=is_over)
+        if len(run.history.read_text().splitlines()) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_training_page", ask)
+        with pytest.raises(PreemptedError, match=r"SIGTERM: stopped after epoch 2, the last; a checkpoint is written"):
+            workflows.train(training(xrays, tmp_path / "run"))
+    workflows.resume(tmp_path / "run")
+    done = json.loads(Run(tmp_path / "run").done.read_text())
+    assert done == json.loads(tiny_run.done.read_text())
+
+
+def test_a_run_whose_memory_ran_out_before_its_first_checkpoint_is_kept(xrays, tmp_path, monkeypatch):
+    from effmed.learn.fitting.steps import taking
+
+    def too_small(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(taking, "_learn", too_small)
+        heard = Heard()
+        with pytest.raises(MachineError, match="too small for 2 images"):
+            workflows.train(training(xrays, tmp_path / "run"), heard)
+    assert heard.warned[-1] == f"the run can be continued: effmed train --resume --run {tmp_path / 'run'}"
+    workflows.resume(tmp_path / "run")
+    assert Run(tmp_path / "run").is_complete
 
 
 def test_memory_that_runs_out_is_said_and_stands_in_the_plan(xrays, tmp_path, monkeypatch):

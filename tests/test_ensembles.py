@@ -330,6 +330,9 @@ def test_the_bundle_of_an_ensemble_is_free_of_patients_and_paths(folded):
     names = {path.name for path in bundle.iterdir()}
     assert names == {"bundle.json", "CARD.md", *(f"weights-{k}.safetensors" for k in (1, 2, 3))}
     text = (bundle / "bundle.json").read_text() + (bundle / "CARD.md").read_text()
+    patients = pd.read_csv(folded[0].manifest, dtype=str)["patient"].unique()
+    assert len(patients) > 10
+    assert not any(patient in text for patient in patients)
     assert "png" not in text
     assert str(folded[0].folder) not in text
     assert torch.is_tensor(next(read_bundle(bundle).network.parameters()))

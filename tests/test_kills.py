@@ -69,6 +69,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_weights(tmp_path):
         time.sleep(chance.uniform(0.05, 0.6 * duration_s))
         os.kill(pid, signal.SIGKILL)
         places.append(os.waitpid(pid, 0)[1])
+    assert set(places) <= {0, signal.SIGKILL}
     assert places.count(signal.SIGKILL) >= 20
     assert finish(parts) == expected
     numbers = [json.loads(line)["number"] for line in Run(parts).history.read_text().splitlines()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from effmed import run as run_module
 from effmed.errors import BundleError, MachineError, RecipeError
 from effmed.run import (
     Run,
@@ -177,7 +178,30 @@ def test_a_training_that_was_killed_before_its_first_step_may_begin_again_there(
     assert list(run.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [".git/config", "last/thesis.txt", "notes.md", "plan.json", ".audit.json.mine"])
+@pytest.mark.parametrize("names", [[".lock"], [".lock", ".environment.json.0a1b2c3d.json"], []])
+def test_a_training_that_was_killed_before_it_wrote_anything_may_begin_again_there(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("{")
+    assert make_run_folder(tmp_path, data=tmp_path, variant="b0").folder == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ensemble_that_was_killed_before_its_plan_was_written_may_begin_again_there(tmp_path):
+    run = begun(tmp_path / "run")
+    torn = ".plan.json.0a1b2c3d.json"
+    for name in ("last/weights.safetensors", "last/start.json", "last/.start.json.0a1b2c3d.json", torn):
+        (run.folder / name).write_text("{")
+    for part in ("fold-1", "seed-12"):
+        (run.folder / part).mkdir()
+        for name in ("environment.json", "plan.json", "manifest.csv", torn):
+            (run.folder / part / name).write_text("{")
+    assert make_run_folder(run.folder, data=tmp_path, variant="b0") == run
+    assert list(run.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", [".git/config", "last/thesis.txt", "notes.md", "plan.json", ".audit.json.mine", "fold-1/notes.md"]
+)
 def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path, name):
     run = begun(tmp_path / "run")
     path = run.folder / name
@@ -208,6 +232,22 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     with claimed(run):
         pass
     assert run.recipe.is_file()
+
+
+def test_a_disk_without_locks_is_warned_of_and_used(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    with claimed(Run(tmp_path)) as doubt:
+        assert doubt == ""
+    monkeypatch.setattr(run_module.fcntl, "flock", refuse)
+    with claimed(Run(tmp_path)) as doubt:
+        assert doubt.startswith(f"Function not implemented: {tmp_path} cannot be locked")
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_machine_error(tmp_path):
+    with pytest.raises(MachineError), claimed(Run(tmp_path / "gone")):
+        pass
 
 
 def test_two_trainings_that_begin_at_once_have_two_folders(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def write_checkpoint(folder: Path, state: TrainingState, best: dict[str, torch.T
         for name, content in (contents | {SUMS: json.dumps(sums).encode()}).items():
             (temporary / name).write_bytes(content)
     for older in sorted(folder.glob("epoch-*"), key=_position)[:-KEPT]:
-        shutil.rmtree(older)
+        shutil.rmtree(older, ignore_errors=True)  # one more is no harm; NFS keeps what another process reads
 
 
 def read_checkpoint(folder: Path, state: TrainingState) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -92,7 +92,7 @@ def _read(checkpoint: Path, state: TrainingState) -> dict[str, torch.Tensor]:
             raise ValueError(f"{name} is not what was written")
     state.network.load_state_dict(load_file(checkpoint / WEIGHTS))
     state.load_state_dict(torch.load(checkpoint / STATE, map_location="cpu", weights_only=True))
-    return load_file(checkpoint / BEST)
+    return {name: tensor.clone() for name, tensor in load_file(checkpoint / BEST).items()}  # not mapped: it is removed
 
 
 def write_start(folder: Path, network: torch.nn.Module) -> None:

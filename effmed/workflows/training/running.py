@@ -16,7 +16,7 @@ from effmed.data.audit import audit_manifest
 from effmed.data.fingerprint import Fingerprint
 from effmed.data.pseudonyms import KEY_ID, make_pseudonyms
 from effmed.data.records import PROVENANCE, read_manifest, write_manifest
-from effmed.errors import BundleError, EffmedError, PreemptedError, RecipeError
+from effmed.errors import BundleError, DataError, EffmedError, MachineError, PreemptedError, RecipeError, shortened
 from effmed.learn.fitting.checkpoints import BEGINNING
 from effmed.learn.machine.device import find_machine
 from effmed.learn.machine.team import is_restarted, job_name
@@ -145,6 +145,7 @@ def read_job(run: Run, team: Team, talk: Talk) -> Job:
 
     Raises:
         BundleError: The run is complete, or holds no training.
+        DataError: An image that was read before cannot be read any more, or not by this process.
         MachineError: The device that was planned is not there.
     """
     if run.is_complete or not run.plan.is_file():
@@ -157,7 +158,13 @@ def read_job(run: Run, team: Team, talk: Talk) -> Job:
     data = Path(json.loads(run.environment.read_text(encoding="utf-8"))["data"])
     manifest = read_manifest(run.manifest, data, classes=decided.classes)
     started = time.perf_counter()
-    return Job(run, decided, fingerprint, manifest, open_images(manifest, decided, talk), team, started)
+    cache = open_images(manifest, decided, talk)
+    if cache.failures:
+        names = manifest.frame["image"].astype(str)
+        unread = shortened(f"{names.iloc[row]} ({error.problem})" for row, error in cache.failures.items())
+        problem = f"{len(cache.failures)} images of {data} cannot be read any more: {unread}"
+        raise DataError(problem, hint="bring them back, for every process at the same place; the run is as it was")
+    return Job(run, decided, fingerprint, manifest, cache, team, started)
 
 
 @contextmanager
@@ -167,17 +174,22 @@ def resumable(run: Run, talk: Talk, *, is_new: bool = True) -> Iterator[None]:
     Raises:
         BundleError: Another process trains in the run's folder.
     """
-    with claimed(run):
+    with claimed(run) as doubt:
+        if doubt:
+            talk.warn(doubt)
         yield from _telling_what_is_left(run, talk, is_new=is_new)
 
 
 def _telling_what_is_left(run: Run, talk: Talk, *, is_new: bool) -> Iterator[None]:
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if run.is_complete:
+            raise
         begun = ("last/epoch-*", "*/last/epoch-*", "*/done.json")  # the last two of the networks of an ensemble
         saved = {path.name for pattern in begun for path in run.folder.glob(pattern)}
-        if saved - {BEGINNING} or not is_new:
+        has_learned = bool(saved - {BEGINNING}) or not is_new
+        if has_learned or (isinstance(error, MachineError) and run.plan.is_file()):  # the plan may hold fewer at a time
             talk.warn(f"the run can be continued: effmed train --resume --run {run.folder}")
         else:
             shutil.rmtree(run.folder, ignore_errors=True)

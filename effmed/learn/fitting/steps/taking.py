@@ -16,6 +16,8 @@ from effmed.learn.machine.precision import autocast
 from effmed.learn.machine.statistics import seen_in_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from effmed.learn.fitting.state import TrainingState
     from effmed.learn.loader import Batch
     from effmed.learn.machine.team import Team
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 STEP_STREAM = 4  # of the seed; the loader and views at test have the others
 SKIPPED_MAX = 20  # of a scale that starts at 2^16 and is halved each time
 SHOWN = 10  # images of a batch that are named
-NO_MEMORY = "can't allocate memory"  # what torch's allocator of the CPU says; that of CUDA has an error of its own
+# What torch's allocator of the CPU says, CUDA, and its libraries; torch's allocator of CUDA has an error of its own.
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,26 @@ def take_step(state: TrainingState, plan: Plan, batch: Batch, step: int, team: T
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device has said that it has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def in_room(compute: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+    """Compute what does not depend on the other images of a batch, in halves where memory runs out.
+
+    Raises:
+        MachineError: It is too small for a single image.
+    """
+    try:
+        return compute(batch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            problem = f"the memory of this {batch.device.type} is too small to score one image"
+            raise MachineError(
+                problem, hint="a smaller --variant or model.image_size; or end what else uses it"
+            ) from error
+    return torch.cat([in_room(compute, half) for half in batch.chunk(2)])
 
 
 def check_finite(outcome: Outcome, plan: Plan, epoch: int, names: tuple[str, ...]) -> float:
@@ -154,12 +176,14 @@ def _n_parts(batch: Batch, micro_batch: int, n_processes: int) -> int:
 
 def _make_room(state: TrainingState, plan: Plan, team: Team, error: RuntimeError) -> None:
     """Halve the images at a time, after memory ran out."""
-    n_images, state.micro_batch = state.micro_batch, math.ceil(state.micro_batch / 2)
-    if team.size > 1 or n_images <= 2:  # others may wait in the middle of the step
-        problem = f"the memory of {plan.device_name} is too small for {n_images} images at a time"
-        hint = f"--set train.micro_batch={state.micro_batch}, or a smaller --variant or model.image_size"
-        resumed = f"effmed train --resume takes {state.micro_batch} at a time"
-        raise MachineError(problem, hint=hint if n_images <= 2 else resumed) from error
+    n_images, half = state.micro_batch, math.ceil(state.micro_batch / 2)
+    problem = f"the memory of {plan.device_name} is too small for {n_images} images at a time"
+    if n_images <= 2:
+        hint = f"--set train.micro_batch={half}, or a smaller --variant or model.image_size"
+        raise MachineError(problem, hint=hint) from error
+    state.micro_batch = half
+    if team.size > 1:  # others may wait in the middle of the step
+        raise MachineError(problem, hint=f"effmed train --resume takes {half} at a time") from error
     state.optimiser.zero_grad(set_to_none=True)
     if plan.device == "cuda":  # pragma: no cover  needs a GPU
         torch.cuda.empty_cache()

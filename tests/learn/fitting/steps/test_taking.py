@@ -57,7 +57,7 @@ def test_parts_with_unequal_numbers_of_known_labels_count_by_these():
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(step.NO_MEMORY)])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), *map(RuntimeError, step.NO_MEMORY)])
 def test_when_memory_runs_out_fewer_images_are_taken_at_a_time_and_the_step_is_the_same(error):
     plan = make.plan(batch_size=16)
     _, expected = gradients_after(plan)
@@ -77,6 +77,24 @@ def test_when_memory_runs_out_fewer_images_are_taken_at_a_time_and_the_step_is_t
     assert state.micro_batch == 4
     found = torch.cat([each.grad.flatten() for each in state.network.parameters()])
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_scores_are_computed_in_halves_where_memory_runs_out():
+    sizes = []
+
+    def small_machine(inputs):
+        sizes.append(len(inputs))
+        if len(inputs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inputs * 2
+
+    images = torch.arange(7.0)[:, None]
+    assert torch.equal(step.in_room(small_machine, images), images * 2)
+    assert sizes == [7, 4, 2, 2, 3, 2, 1]
+    with pytest.raises(MachineError, match="too small to score one image"):
+        step.in_room(lambda _: small_machine(images), images)
+    with pytest.raises(RuntimeError, match="mat1"):
+        step.in_room(lambda part: part @ torch.zeros(2, 2), torch.zeros(1, 3))
 
 
 def test_a_machine_too_small_for_two_images_is_said():
