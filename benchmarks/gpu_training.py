@@ -23,6 +23,7 @@ import torch
 from benchmarks.train import N_TEST, Task, make_images, run_way
 from effmed.learn.fitting import fit, start_training
 from effmed.learn.loader import Images
+from effmed.learn.machine.precision import set_precision
 from effmed.learn.network import build_network
 from effmed.learn.plan import Plan
 from effmed.run import Run
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effmed.learn.loader import Examples
+    from effmed.learn.loader import Examples, Times
 
 N_DIFFERENT = 2048  # images of the long epochs; others are these again
 FILE_SIDE_FACTOR = 1.25  # files are so much larger than the network's input
@@ -96,7 +97,7 @@ class Resident:
         """Return so many images of that batch."""
         return self.batch[: len(chosen)]
 
-    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times = 0) -> torch.Tensor:
         """Return so many images of that batch."""
         return self.batch[: len(chosen)]
 
@@ -133,6 +134,7 @@ def rate_of(train: Examples, val: Examples, plan: Plan) -> float:
     """Return the images per second of the epochs after the first."""
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
+    set_precision(plan)
     epochs = list(fit(start_training(build_network(plan), plan), train, val, plan))[1:]
     return len(train) * len(epochs) / sum(epoch.duration_s for epoch in epochs)
 

@@ -7,6 +7,7 @@ import torch
 from effmed.learn.fitting import fit, predict_logits, start_training
 from effmed.learn.loader import ordered_batches
 from effmed.learn.machine.device import find_machine
+from effmed.learn.machine.precision import set_precision
 from effmed.learn.network import build_network
 from effmed.learn.transforms import changed_on_device, draw_change, make_augmentation, normalised, packed, stacked
 from effmed.recipe import AugmentSettings
@@ -43,6 +44,7 @@ def test_a_batch_is_changed_and_normalised_as_on_the_cpu(dtype):
 def test_a_network_learns_on_the_gpu_and_scores_alike_on_the_cpu(precision):
     plan = make.plan(device="cuda", precision=precision, epochs=8, patience=8)
     torch.manual_seed(0)
+    set_precision(plan)
     state = start_training(build_network(plan), plan)
     epochs = list(fit(state, make.images(64), make.images(32, seed=1), plan))
     assert max(epoch.val_score for epoch in epochs) > 0.9

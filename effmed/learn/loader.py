@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ORDER_STREAM, AUGMENT_STREAM, VIEW_STREAM = 0, 1, 2  # separate random streams of one seed
 AHEAD = 3  # batches that are ready while a GPU computes
+Times: TypeAlias = "NDArray[np.int64] | int"  # how often each example came before in the epoch
 LOOK_S = 0.5  # seconds after which a thread looks whether its batches are still wanted
 
 
@@ -59,8 +60,8 @@ class Examples(Protocol):
     def inputs(self, chosen: NDArray[np.int64], plan: Plan) -> torch.Tensor:
         """Return what the network takes of some of them, unchanged by chance."""
 
-    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
-        """Return the same with changes that depend on seed, epoch and image only."""
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times = 0) -> torch.Tensor:
+        """Return the same with changes that depend on seed, epoch, image and how often it came before in the epoch."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +89,30 @@ class Images:
         """Return images as the network takes them, ``(image, channel, height, width)``."""
         return to_input(self.pixels[self.rows[chosen]], plan.mean, plan.std)
 
-    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
-        """Return images with the changes that depend on seed, epoch and image only."""
-        drawn = self._drawn(chosen, plan, epoch)
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times = 0) -> torch.Tensor:
+        """Return images with changes that depend on seed, epoch, image and how often it came before in the epoch."""
+        drawn = self._drawn(chosen, plan, epoch, times)
         return to_input(np.stack([changed(pixels, change) for pixels, change in drawn]), plan.mean, plan.std)
 
-    def changes(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def changes(
+        self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images as they are, and the changes of each: the device makes ``changed_inputs`` of them."""
-        drawn = self._drawn(chosen, plan, epoch)
+        drawn = self._drawn(chosen, plan, epoch, times)
         return stacked(np.stack([pixels for pixels, _ in drawn])), packed([change for _, change in drawn])
 
-    def _drawn(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> list[tuple[NDArray[np.generic], Change]]:
+    def _drawn(
+        self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times
+    ) -> list[tuple[NDArray[np.generic], Change]]:
         seed, strengths, factor = (plan.seed, AUGMENT_STREAM, epoch), plan.imbalance.augment, side_factor(plan, epoch)
         by_strength = {each: make_augmentation(strengthened(plan.augment, each * factor)) for each in {1.0, *strengths}}
         found = []
-        for i in chosen:
+        for i, n_before in zip(chosen, np.broadcast_to(times, len(chosen)), strict=True):
+            again = (int(n_before),) if n_before else ()
             pixels = shrink(self.pixels[self.rows[i]], factor)
             strength = strengths[int(self.truth[i])] if self.truth.ndim == 1 else 1.0
             height, width = pixels.shape[:2]
-            found.append((pixels, draw_change(by_strength[strength], (height, width), seed=(*seed, int(i)))))
+            found.append((pixels, draw_change(by_strength[strength], (height, width), seed=(*seed, int(i), *again))))
         return found
 
 
@@ -155,20 +161,31 @@ def train_batches(examples: Examples, plan: Plan, epoch: int, *, first: int = 0,
         first: Steps of the epoch that are done already.
         team: The processes that share each batch.
     """
-    for chosen in batch_members(examples, plan, epoch, team.size)[first:]:
+    members = batch_members(examples, plan, epoch, team.size)
+    times = np.split(came_before(np.concatenate(members)), np.cumsum([len(chosen) for chosen in members])[:-1])
+    for chosen, n_before in list(zip(members, times, strict=True))[first:]:
         own = team.share(chosen)
         known = examples.truth[chosen] >= 0
-        inputs, changes = _prepare(examples, own, plan, epoch)
+        inputs, changes = _prepare(examples, own, plan, epoch, team.share(n_before))
         yield Batch(chosen, inputs, changes, torch.from_numpy(examples.truth[own]), max(1, int(known.sum())))
 
 
 def _prepare(
-    examples: Examples, chosen: NDArray[np.int64], plan: Plan, epoch: int
+    examples: Examples, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: NDArray[np.int64]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return inputs and what a GPU has still to do with them: it changes images faster than the CPU reads them."""
     if plan.device == "cuda" and isinstance(examples, Images):
-        return examples.changes(chosen, plan, epoch)
-    return examples.changed_inputs(chosen, plan, epoch), None
+        return examples.changes(chosen, plan, epoch, times)
+    return examples.changed_inputs(chosen, plan, epoch, times), None
+
+
+def came_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each number of a sequence stands before itself: 0 where it is there for the first time."""
+    by_number = np.argsort(order, kind="stable")
+    ordered = order[by_number]
+    counts = np.empty(len(order), dtype=np.int64)
+    counts[by_number] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return counts
 
 
 def batch_members(examples: Examples, plan: Plan, epoch: int, n_processes: int = 1) -> list[NDArray[np.int64]]:

@@ -27,6 +27,8 @@ def side_factor(plan: Plan, epoch: int) -> float:
         Tan and Le, EfficientNetV2 (ICML 2021), algorithm 1; the strength of augmentation grows by the same share.
     """
     stage = min(SIDES - 1, epoch * SIDES // plan.epochs)
+    if stage == SIDES - 1:
+        return 1.0  # which the sum below may miss by a rounding
     return plan.progressive + (1 - plan.progressive) * stage / (SIDES - 1)
 
 

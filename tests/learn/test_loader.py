@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from effmed.learn.loader import Batch, ahead, batch_members, ordered_batches, prefetched, train_batches
+from effmed.learn.loader import Batch, ahead, batch_members, came_before, ordered_batches, prefetched, train_batches
 from effmed.learn.machine.team import Team
 from effmed.recipe import AugmentSettings
 from tests.learn import make
@@ -25,6 +26,29 @@ def test_order_and_changes_depend_on_seed_and_epoch_only():
     )
     other = next(train_batches(pictures, plan, epoch=4))
     assert not torch.equal(first[0].inputs, other.inputs)
+
+
+def test_an_image_that_is_drawn_again_in_an_epoch_is_changed_anew():
+    """Of classes that are drawn more often: as exact copies they would teach nothing."""
+    drawn = make.imbalance(method="sampler", drawn=(0.2, 1.8))
+    plan, pictures = make.plan(augment=AugmentSettings(), imbalance=drawn), make.images(24)
+    batches = list(train_batches(pictures, plan, epoch=0))
+    numbers = np.concatenate([batch.chosen for batch in batches])
+    inputs = torch.cat([batch.inputs for batch in batches])
+    places = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    assert max(len(place) for place in places) >= 3
+    for place in places:
+        assert all(not torch.equal(inputs[a], inputs[b]) for a, b in itertools.combinations(place, 2))
+    firsts = np.array([place[0] for place in places])
+    alone = pictures.changed_inputs(numbers[firsts], plan, 0)
+    assert torch.equal(inputs[firsts], alone)  # as where it is drawn once
+    resumed = list(train_batches(pictures, plan, epoch=0, first=2))
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(batches[2:], resumed, strict=True))
+
+
+def test_how_often_each_came_before_is_counted():
+    assert came_before(np.array([3, 1, 3, 3, 1, 2])).tolist() == [0, 0, 1, 2, 1, 0]
+    assert came_before(np.empty(0, dtype=np.int64)).tolist() == []
 
 
 def test_a_last_batch_of_one_image_is_left_out():

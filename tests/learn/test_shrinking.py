@@ -14,6 +14,12 @@ def test_sides_grow_in_four_stages_to_the_whole():
     assert [side_factor(make.plan(epochs=8), epoch) for epoch in range(8)] == [1.0] * 8
 
 
+def test_the_last_stage_learns_from_whole_images_exactly():
+    for hundredths in range(20, 101):
+        plan = make.plan(epochs=8, progressive=hundredths / 100)
+        assert side_factor(plan, 7) == 1.0
+
+
 def test_shrinking_keeps_the_mean_grey_and_the_type():
     chance = np.random.default_rng(0)
     for dtype, largest in ((np.uint8, 255), (np.uint16, 65535)):

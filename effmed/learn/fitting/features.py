@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from effmed.errors import RecipeError
+from effmed.learn.fitting.steps import in_room
 from effmed.learn.loader import VIEW_STREAM
 from effmed.learn.machine.precision import exact
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effmed.learn.loader import Images
+    from effmed.learn.loader import Images, Times
     from effmed.learn.plan import Plan
 
 
@@ -49,10 +50,10 @@ class Features:
         """Return the features of images as they are, ``(image, feature)``."""
         return torch.from_numpy(self.values[0, chosen])
 
-    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int) -> torch.Tensor:
-        """Return the features of one view of each image, drawn by seed, epoch and image only."""
+    def changed_inputs(self, chosen: NDArray[np.int64], plan: Plan, epoch: int, times: Times = 0) -> torch.Tensor:
+        """Return the features of one view of each image, drawn by seed, epoch and image; the next view each time."""
         view = np.random.default_rng((plan.seed, VIEW_STREAM, epoch)).integers(len(self.values), size=len(self))
-        return torch.from_numpy(self.values[view[chosen], chosen])
+        return torch.from_numpy(self.values[(view[chosen] + times) % len(self.values), chosen])
 
 
 def head_of(network: torch.nn.Module, plan: Plan) -> torch.nn.Module:
@@ -100,7 +101,7 @@ def read_features(
 
 def _pooled(network: torch.nn.Module, batch: torch.Tensor, plan: Plan) -> NDArray[np.float32]:
     with torch.inference_mode(), exact():
-        pooled: torch.Tensor = network.forward_head(network.forward_features(batch), pre_logits=True)  # type: ignore[operator]  # timm's
+        pooled = in_room(lambda part: network.forward_head(network.forward_features(part), pre_logits=True), batch)  # type: ignore[operator]  # timm's
     if pooled.ndim != 2:
         problem = f"{plan.network} gives {pooled.ndim - 1} axes of features before its head, not one"
         raise RecipeError(problem, hint=OTHER_DEPTH)

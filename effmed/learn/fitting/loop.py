@@ -13,7 +13,7 @@ import torch
 from effmed.learn.fitting.clock import Clock, Pace, memory_mb
 from effmed.learn.fitting.depth import set_mode
 from effmed.learn.fitting.scores import cross_entropy, score_interval, undone
-from effmed.learn.fitting.steps import check_finite, take_step
+from effmed.learn.fitting.steps import check_finite, in_room, take_step
 from effmed.learn.loader import ahead, batch_members, batches_of, train_batches
 from effmed.learn.machine.precision import exact
 from effmed.learn.machine.team import ALONE
@@ -116,6 +116,8 @@ def fit_steps(
     while state.epoch < plan.epochs and state.epoch - state.best_epoch < plan.patience and not state.is_over:
         started, pace = time.perf_counter(), Pace()
         yield from _train_epoch(state, train, plan, team, clock, pace)
+        if not state.losses:
+            return  # time was over before the first step
         train_loss, before_val = float(np.mean([float(loss) for loss in state.losses])), time.perf_counter()
         logits = undone(_val_logits(state, val, plan, team), plan.imbalance, exclusive=plan.task != "multilabel")
         clock.validated(time.perf_counter() - before_val)
@@ -147,7 +149,7 @@ def learning_rate_factor(step: float, n_total: int, warmup_fraction: float) -> f
     """
     n_warmup = max(1, round(warmup_fraction * n_total))
     if step < n_warmup:
-        return (step + 1) / n_warmup
+        return min(1.0, (step + 1) / n_warmup)
     return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(1, n_total - n_warmup)))
 
 
@@ -159,11 +161,14 @@ def predict_logits(network: torch.nn.Module, batches: Iterable[torch.Tensor], pl
 
     Returns:
         float32 ``(image, n_outputs)``.
+
+    Raises:
+        MachineError: Memory is too small for a single image.
     """
     network.eval()
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with torch.inference_mode(), exact():
-        outputs = [network(batch.to(device)).float().cpu() for batch in batches]
+        outputs = [in_room(network, batch.to(device)).float().cpu() for batch in batches]
     return torch.cat(outputs).numpy() if outputs else np.empty((0, plan.n_outputs), dtype=np.float32)
 
 
@@ -177,7 +182,7 @@ def _train_epoch(
     for step in range(first, n_steps):
         started = time.perf_counter()
         done = clock.fraction((state.epoch + step / n_steps) / plan.epochs, pace)
-        if done >= 1 and state.losses:
+        if done >= 1 and (state.losses or state.epoch):
             state.is_over = True
             break
         _set_learning_rate(state, plan, done, n_steps)
@@ -216,7 +221,8 @@ def _val_logits(state: TrainingState, val: Examples, plan: Plan, team: Team) -> 
     """Judge val, each process its share; statistics that the processes do not share are those of the first."""
     team.take_from_first(list(state.judged.buffers()))
     rows = team.share(np.arange(len(val)))
-    return team.gather(rows, predict_logits(state.judged, batches_of(val, rows, plan), plan), len(val))
+    batches = batches_of(val, rows, plan.model_copy(update={"micro_batch": state.micro_batch}))
+    return team.gather(rows, predict_logits(state.judged, batches, plan), len(val))
 
 
 def _set_learning_rate(state: TrainingState, plan: Plan, done: float, n_steps: int) -> None:

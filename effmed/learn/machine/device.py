@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -39,12 +41,18 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
     cores = own_cores(n_cores(), team)
     if device == "cuda":  # pragma: no cover  needs a GPU; tests marked gpu run it
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        name, half = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported()
-        return Machine("cuda", name, cores, half, memory, processes=team.size)
+        name, half = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported(including_emulation=False)
+        return Machine("cuda", name, cores, half, memory, processes=team.size, can_compile=can_compile())
     name = f"{device} ({platform.machine()}, {cores} cores)"
     keeps = can_keep_memory()
     memory = memory_bytes()
     return Machine(device, name, cores, False, memory, can_keep_memory=keeps, processes=team.size)
+
+
+def can_compile() -> bool:
+    """Whether torch.compile finds what it needs for CUDA: Triton, and a compiler of C."""
+    compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
+    return find_spec("triton") is not None and any(shutil.which(name) for name in compilers if name)
 
 
 def own_cores(n_seen: int, team: Team, environment: Mapping[str, str] = os.environ) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,21 @@ def autocast(plan: Plan) -> torch.autocast:
 @contextmanager
 def exact() -> Iterator[None]:
     """Compute in float32 itself, as scores are: the same on every device, but for the order of summation."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    before = _allow_tf32(matmul=False, cudnn=False)
     try:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        _allow_tf32(**before)
+
+
+def _allow_tf32(*, matmul: bool, cudnn: bool) -> dict[str, bool]:
+    """Set what float32 may be on CUDA, and return what it was; torch 2.9 warns of names that later ones keep."""
+    cuda, own = torch.backends.cuda, torch.backends.cudnn
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
+        before = {"matmul": cuda.matmul.allow_tf32, "cudnn": own.allow_tf32}
+        cuda.matmul.allow_tf32, own.allow_tf32 = matmul, cudnn
+    return before
 
 
 def set_precision(plan: Plan) -> None:
@@ -39,6 +49,5 @@ def set_precision(plan: Plan) -> None:
     if plan.device != "cuda":
         return
     is_half = plan.precision != "float32"
-    torch.backends.cuda.matmul.allow_tf32 = is_half
-    torch.backends.cudnn.allow_tf32 = is_half
+    _allow_tf32(matmul=is_half, cudnn=is_half)
     torch.backends.cudnn.benchmark = plan.progressive == 1

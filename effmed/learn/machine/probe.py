@@ -12,6 +12,7 @@ import torch
 
 from effmed.learn.fitting.depth import set_mode
 from effmed.learn.machine.precision import AUTOCAST, autocast
+from effmed.learn.machine.statistics import has_blocks
 from effmed.learn.network import create_network
 from effmed.learn.scaling import VARIANTS, count, stages
 from effmed.learn.scaling.costs import BYTES_PER_FLOAT32, PASSES_OF_TRAINING
@@ -87,11 +88,13 @@ class Measured:
         bfloat16_gain: Steps in bfloat16 per step in float32; 0 where a short training does not ask for it.
         image_bytes: Memory that one more image in a step takes.
         fixed_bytes: Memory that a step takes besides its images: weights, gradients, two moments of AdamW.
+        can_checkpoint: Whether the network can compute its blocks twice, with the same statistics.
     """
 
     bfloat16_gain: float
     image_bytes: int
     fixed_bytes: int
+    can_checkpoint: bool
 
 
 def measure_network(network: nn.Module, plan: Plan, *, asks_precision: bool) -> Measured:
@@ -117,7 +120,7 @@ def measure_network(network: nn.Module, plan: Plan, *, asks_precision: bool) -> 
     finally:
         torch.set_num_threads(threads)
     n_numbers = sum(parameter.numel() for parameter in network.parameters())
-    return Measured(gain, image_bytes, n_numbers * COPIES_OF_WEIGHTS * BYTES_PER_FLOAT32)
+    return Measured(gain, image_bytes, n_numbers * COPIES_OF_WEIGHTS * BYTES_PER_FLOAT32, has_blocks(network))
 
 
 def _image_bytes(network: nn.Module, images: torch.Tensor, plan: Plan) -> int:

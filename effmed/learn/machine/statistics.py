@@ -75,6 +75,11 @@ def share_statistics(network: nn.Module, team: Team) -> None:
                 setattr(module, name, SharedBatchNorm(child))
 
 
+def has_blocks(network: nn.Module) -> bool:
+    """Whether a network names the blocks that it would compute twice, as the family does."""
+    return isinstance(getattr(network, "blocks", None), nn.Module) and hasattr(network, "set_grad_checkpointing")
+
+
 def checkpoint_blocks(network: nn.Module) -> None:
     """Let a network of timm forget what is inside its blocks, and compute it again for the backward pass.
 
@@ -82,15 +87,17 @@ def checkpoint_blocks(network: nn.Module) -> None:
     are one that keeps 1 − m.
 
     Raises:
-        RecipeError: The network cannot.
+        RecipeError: The network cannot, or does not say which of its statistics would be updated twice.
     """
+    problem = f"{type(network).__name__} of timm cannot compute its blocks twice to save memory"
+    refusal = RecipeError(problem, hint="--set train.gradient_checkpointing=false")
+    if not has_blocks(network):
+        raise refusal
     try:
         network.set_grad_checkpointing(True)  # type: ignore[operator]  # timm's, no module
-    except (AssertionError, AttributeError) as error:
-        problem = f"{type(network).__name__} of timm cannot compute its blocks twice to save memory"
-        raise RecipeError(problem, hint="--set train.gradient_checkpointing=false") from error
-    blocks = getattr(network, "blocks", None)
-    for module in [] if blocks is None else blocks.modules():
+    except AssertionError as error:
+        raise refusal from error
+    for module in network.blocks.modules():  # type: ignore[union-attr]  # likewise
         if isinstance(module, _BatchNorm) and module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** 0.5
 

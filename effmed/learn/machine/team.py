@@ -27,6 +27,7 @@ T = TypeVar("T")
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
 SOURCE = re.compile(r"^\[[^]]*\.cc:\d+\] *")  # gloo begins its errors with the place in its source
+NO_STEPS_FROM = 0xFFFF_FFF0  # slurm.h: numbers of the batch script, an interactive shell and others
 RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 PATIENCE = timedelta(days=2)  # others wait while the first decodes all images
 STEP = timedelta(minutes=30)  # the longest that a process may be behind the others in a step; gloo sees deaths at once
@@ -195,8 +196,9 @@ def find_team(environment: Mapping[str, str] = os.environ) -> Team:
 
 
 def _is_step(names: tuple[str, ...], environment: Mapping[str, str]) -> bool:
-    """SLURM sets its names in the batch script too, which srun did not start: there is no step there."""
-    return names is TORCHRUN or environment.get("SLURM_STEP_ID", "").isdigit()
+    """SLURM sets its names in a batch script or a shell of salloc too, where srun has started nothing."""
+    step = environment.get("SLURM_STEP_ID", "")
+    return names is TORCHRUN or (step.isdigit() and int(step) < NO_STEPS_FROM)
 
 
 def first_host(environment: Mapping[str, str]) -> str:

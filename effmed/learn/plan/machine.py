@@ -65,7 +65,7 @@ def plan_memory(recipe: Recipe, batch_size: int, machine: Machine, reasons: Reas
     _check_shares(batch_size, machine.processes)
     largest = math.ceil(batch_size / machine.processes)
     plain, checkpointed = (_fitting(largest, machine, share) for share in (1.0, CHECKPOINTED_FRACTION))
-    twice = plain < min(MICRO_MIN, largest) and checkpointed > plain
+    twice = machine.can_checkpoint and plain < min(MICRO_MIN, largest) and checkpointed > plain
     whole = f"{machine.memory_bytes / BYTES_PER_GB:.1f} GB"
     each = f"an image takes {machine.image_bytes / 1e6:.0f} MB of {whole}" if machine.image_bytes else "not measured"
     checkpointing = reasons.choose("train.gradient_checkpointing", train.gradient_checkpointing, twice, each)
@@ -153,8 +153,9 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
         if keeps
         else "of use on a CPU alone, where the C library is glibc"
     )
-    pays = machine.device == "cuda" and n_seen >= COMPILED_FROM and train.progressive == 1
+    pays = machine.can_compile and n_seen >= COMPILED_FROM and train.progressive == 1 and train.depth != "head"
     compiled = f"{n_seen:,} images seen on {machine.device}: compiling pays from {COMPILED_FROM:,} on CUDA on"
+    compiled += "" if machine.can_compile or machine.device != "cuda" else "; Triton or a compiler of C is missing"
     if train.time_budget_min:
         reasons.sentences["train.time_budget_min"] = f"{train.time_budget_min:g} min, {SET_BY_RECIPE}"
     return {

@@ -93,6 +93,8 @@ class Machine:
             measured it.
         image_bytes: Memory that one more image in a step takes; 0 where nobody measured it.
         fixed_bytes: Memory that a step takes besides its images.
+        can_checkpoint: Whether the network can compute its blocks twice, with the same statistics.
+        can_compile: Whether torch.compile can run.
     """
 
     device: Literal["cpu", "cuda", "mps"]
@@ -106,6 +108,8 @@ class Machine:
     bfloat16_gain: float = 0.0
     image_bytes: int = 0
     fixed_bytes: int = 0
+    can_checkpoint: bool = False
+    can_compile: bool = False
 
 
 class Imbalance(BaseModel):

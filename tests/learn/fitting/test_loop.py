@@ -107,6 +107,17 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
     assert factors[-1] < 0.001
 
 
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.1])
+def test_the_learning_rate_never_passes_its_peak(warmup):
+    """Shares of the schedule are rounded, and fractions where time is short."""
+    for n_epochs, n_steps in itertools.product(range(1, 12), range(1, 40)):
+        n_total = n_epochs * n_steps
+        for epoch, step in itertools.product(range(n_epochs), range(n_steps)):
+            done = (epoch + step / n_steps) / n_epochs * n_total
+            assert learning_rate_factor(done, n_total, warmup) <= 1
+            assert learning_rate_factor(done + 0.7, n_total, warmup) <= 1
+
+
 def test_several_labels_are_learnt_although_most_are_not_known():
     plan = make.plan(task="multilabel", imbalance=make.imbalance(4, n_logits=2), epochs=3)
     images = make.images(48)

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from effmed.errors import RecipeError
-from effmed.learn.machine.statistics import SharedBatchNorm, checkpoint_blocks, seen_in_parts, share_statistics
+from effmed.learn.machine.statistics import (
+    SharedBatchNorm,
+    checkpoint_blocks,
+    has_blocks,
+    seen_in_parts,
+    share_statistics,
+)
 from effmed.learn.machine.team import ALONE, Team
 from effmed.learn.network import build_network, create_network
 from tests.learn import make
@@ -66,9 +72,12 @@ def test_they_need_less_memory():
     assert kept[1] < kept[0] / 2
 
 
-def test_a_network_that_cannot_is_said():
+@pytest.mark.parametrize("name", ["inception_v3", "resnet18"])  # that of timm could, but names no blocks
+def test_a_network_that_cannot_is_said(name):
+    made = create_network(name, n_outputs=1, channels=3)
+    assert not has_blocks(made)
     with pytest.raises(RecipeError, match="cannot compute its blocks twice"):
-        checkpoint_blocks(create_network("inception_v3", n_outputs=1, channels=3))
+        checkpoint_blocks(made)
 
 
 def test_parts_of_a_step_move_the_running_statistics_as_one_whole_does():

@@ -53,11 +53,13 @@ def test_statistics_that_are_not_shared_differ_from_those_of_one_process(tmp_pat
     found = together(tmp_path, **changes, micro_batch=8, processes=2, share_statistics=False)
     assert found[0]["epochs"][-1]["val_loss"] == found[1]["epochs"][-1]["val_loss"]
     assert found[0]["epochs"][-1]["val_loss"] != pytest.approx(alone(**changes)[-1]["val_loss"], rel=2e-3)
+    assert found[0]["epochs"][-1]["val_loss"] == pytest.approx(found[0]["alone"], rel=1e-5)  # all judge the first one's
 
 
 def test_a_process_without_torchrun_or_slurm_is_alone():
     assert find_team({}) == ALONE
     assert find_team({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}) == ALONE  # in a batch script, outside srun
+    assert find_team({**STEP, "SLURM_STEP_ID": "4294967290"}) == ALONE  # in a shell of salloc
     with joined({}) as team:
         assert team.tell(7) == 7
         tensor = torch.ones(3)

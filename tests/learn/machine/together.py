@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from effmed.learn.bundle import weights_digest
-from effmed.learn.fitting import fit, start_training
+from effmed.learn.fitting import fit, predict_logits, start_training
+from effmed.learn.fitting.scores import cross_entropy
+from effmed.learn.loader import ordered_batches
 from effmed.learn.machine.team import joined
 from effmed.learn.network import build_network
 from tests.learn import make
@@ -21,7 +23,13 @@ def main(folder, changes):
         torch.manual_seed(plan.seed)
         state = start_training(build_network(plan), plan, team)
         epochs = list(fit(state, make.images(40), make.images(21, seed=1), plan, team))
-        found = {"epochs": [asdict(epoch) for epoch in epochs], "weights": weights_digest(state.network)}
+        val = make.images(21, seed=1)
+        alone = cross_entropy(predict_logits(state.judged, ordered_batches(val, plan), plan), val.truth)
+        found = {
+            "epochs": [asdict(epoch) for epoch in epochs],
+            "weights": weights_digest(state.network),
+            "alone": alone,
+        }
         Path(folder, f"{team.rank}.json").write_text(json.dumps(found))
 
 

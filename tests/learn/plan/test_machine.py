@@ -57,6 +57,8 @@ def test_a_step_that_does_not_fit_is_taken_in_parts():
 
 def test_before_fewer_than_eight_images_blocks_are_computed_twice():
     found, _ = memory(32, memory_bytes=GB, image_bytes=100 * 10**6)  # five images, or nine
+    assert not found["gradient_checkpointing"]  # the network cannot
+    found, _ = memory(32, memory_bytes=GB, image_bytes=100 * 10**6, can_checkpoint=True)
     assert found["gradient_checkpointing"]
     assert found["micro_batch"] == 8
     found, _ = memory(32, {"train": {"gradient_checkpointing": False}}, memory_bytes=GB, image_bytes=100 * 10**6)
@@ -100,7 +102,16 @@ def test_every_process_has_a_batch_as_large_as_one_alone_has():
 )
 def test_compiling_is_for_long_trainings_on_cuda(device, n_seen, progressive, compiled):
     recipe = make_recipe({"train": {"progressive": progressive}})
-    assert plan_machine(recipe, machine(device), n_seen, Reasons())["compile"] is compiled
+    can = machine(device, can_compile=device == "cuda")
+    assert plan_machine(recipe, can, n_seen, Reasons())["compile"] is compiled
+
+
+def test_nothing_is_compiled_without_a_compiler_nor_a_head_alone():
+    reasons = Reasons()
+    assert not plan_machine(make_recipe({}), machine("cuda"), 10**6, reasons)["compile"]
+    assert "Triton or a compiler of C is missing" in reasons.sentences["train.compile"]
+    head = make_recipe({"train": {"depth": "head"}})
+    assert not plan_machine(head, machine("cuda", can_compile=True), 10**6, Reasons())["compile"]
 
 
 def test_another_number_of_processes_shares_the_same_steps():
