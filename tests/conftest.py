@@ -7,6 +7,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = "no-hub-cache"  # what the developer's own holds must not decide a test
 os.environ.pop("EFFMED_WEIGHTS", None)
+os.environ["OMP_NUM_THREADS"] = "1"  # two threads beside another test are many times slower than one
 
 import pytest
 import torch

@@ -56,10 +56,15 @@ def can_compile() -> bool:
 
 
 def own_cores(n_seen: int, team: Team, environment: Mapping[str, str] = os.environ) -> int:
-    """Return the cores of one process: its part of those that it sees, or all where SLURM shows each its own alone."""
+    """Return the cores of one process: its part of those that it sees, or all where SLURM shows each its own alone.
+
+    OMP_NUM_THREADS is a limit, but below torchrun, which sets it to 1 for everybody.
+    """
     bound = environment.get("SLURM_CPUS_PER_TASK", "")
     is_bound = bound.isdigit() and n_seen <= int(bound)
-    return n_seen if is_bound else max(1, n_seen // team.local_size)
+    own = n_seen if is_bound else max(1, n_seen // team.local_size)
+    limit = "" if "TORCHELASTIC_RUN_ID" in environment else environment.get("OMP_NUM_THREADS", "")
+    return min(own, int(limit)) if limit.isdigit() and int(limit) > 0 else own
 
 
 def _first_found(found: dict[str, bool]) -> Literal["cpu", "cuda", "mps"]:

@@ -151,10 +151,12 @@ def _bfloat16_gain(network: nn.Module, images: torch.Tensor, plan: Plan) -> floa
         return time.perf_counter() - started
 
     step("float32")
-    expected_s = step("float32") / len(images) * plan.n_train * plan.epochs
-    if expected_s < WORTH_PROBING_S:
+    full_s = step("float32")
+    if full_s / len(images) * plan.n_train * plan.epochs < WORTH_PROBING_S:
         return 0.0
-    step("bfloat16")
+    half_s = step("bfloat16")  # which warms up: it takes longer than the next ones
+    if half_s > PROBE_PRECISION_S:
+        return full_s / half_s  # a CPU that emulates bfloat16 would take minutes for all pairs
     pairs = [(step("float32"), step("bfloat16")) for _ in range(STEPS_MIN)]
     deadline = time.perf_counter() + PROBE_PRECISION_S - sum(map(sum, pairs))
     while time.perf_counter() < deadline:

@@ -162,7 +162,12 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
         "device": machine.device,
         "device_name": machine.name,
         "precision": plan_precision(recipe, machine, reasons),
-        "threads": reasons.choose("train.threads", train.threads, machine.cores, "cores that this process may use"),
+        "threads": reasons.choose(
+            "train.threads",
+            train.threads,
+            machine.cores,
+            "cores that this process may use (affinity, SLURM, OMP_NUM_THREADS)",
+        ),
         "keep_memory": reasons.choose("train.keep_memory", train.keep_memory, keeps, kept),
         "compile": reasons.choose("train.compile", train.compile, pays, compiled),
         "time_budget_min": train.time_budget_min,

@@ -33,6 +33,14 @@ def test_processes_of_a_machine_share_its_cores_unless_slurm_has_given_each_its_
     assert own_cores(32, Team(1, 4, 1, 4), {"SLURM_CPUS_PER_TASK": "8"}) == 8  # not bound: all are seen
 
 
+def test_omp_num_threads_is_a_limit_unless_torchrun_has_set_it():
+    assert own_cores(8, ALONE, {"OMP_NUM_THREADS": "3"}) == 3
+    assert own_cores(2, ALONE, {"OMP_NUM_THREADS": "3"}) == 2
+    assert own_cores(8, ALONE, {"OMP_NUM_THREADS": "4,2"}) == own_cores(8, ALONE, {"OMP_NUM_THREADS": "0"}) == 8
+    torchrun = {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none"}
+    assert own_cores(8, Team(1, 4, 1, 4), torchrun) == 2
+
+
 class SeenByTorch:
     """A GPU before Ampere: it makes bfloat16 tensors, but computes them slowly or not at all."""
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from effmed.data.pixels import Preprocessing
@@ -22,7 +23,7 @@ def test_the_probe_leaves_threads_and_random_numbers_as_they_were(monkeypatch):
     monkeypatch.setattr(probe, "PROBE_S", 0.01)
     monkeypatch.setattr(probe, "SIDE_PX", 32)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    assert probe.measure_speed("cpu", "bfloat16", threads + 1) > 0
+    assert probe.measure_speed("cpu", "float32", threads + 1) > 0
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -59,7 +60,7 @@ def test_a_short_training_does_not_ask_for_precision(monkeypatch):
 
 def test_the_gain_is_the_median_of_pairs_taken_in_turn(monkeypatch):
     """Float32 takes 1 s, bfloat16 0.5 s; one step of either is interrupted for an hour."""
-    durations = iter([9, 1, 9, 1, 0.5, 3600, 0.5, 1, 3600])
+    durations = iter([9, 1, 4, 1, 0.5, 3600, 0.5, 1, 3600])
     clock, asked = [0.0], []
 
     def now():
@@ -82,6 +83,30 @@ def test_the_gain_is_the_median_of_pairs_taken_in_turn(monkeypatch):
     monkeypatch.setattr(probe.torch, "autocast", autocast)
     assert probe._bfloat16_gain(built, images, made) == 2.0
     assert asked == [False, False, True, False, True, False, True, False, True]
+
+
+def test_a_cpu_that_emulates_bfloat16_is_asked_once(monkeypatch):
+    durations, clock, asked = {False: 1.0, True: 60.0}, [0.0], []
+
+    class Context:
+        def __init__(self, enabled):
+            self.enabled = enabled
+
+        def __enter__(self):
+            clock[0] += durations[self.enabled]
+
+        def __exit__(self, *_):
+            pass
+
+    def autocast(device, dtype, enabled):
+        asked.append(enabled)
+        return Context(enabled)
+
+    built, made = network(n_train=10**6)
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(probe.torch, "autocast", autocast)
+    assert probe._bfloat16_gain(built, torch.rand(2, 1, 32, 32), made) == pytest.approx(1 / 60)
+    assert asked == [False, False, True]
 
 
 def test_memory_grows_with_the_side_and_what_learns():
