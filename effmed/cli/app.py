@@ -15,9 +15,8 @@ from effmed.cli.output import Output
 from effmed.errors import EffmedError
 
 INTERRUPTED = 130
-NEW_OBJECTS = (
-    100_000  # after which cycles are looked for: importing torch and timm makes a million objects, none of them lost
-)
+# New objects after which lost cycles are looked for: importing torch and timm makes a million, none of them lost.
+NEW_OBJECTS = 100_000
 
 app = typer.Typer(
     name="effmed",
