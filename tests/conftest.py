@@ -37,6 +37,15 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(scope="session")
+def kernels():
+    """The compiled layers; what needs them is skipped where they cannot be compiled."""
+    from effmed.learn.kernels.check import find_kernels
+
+    if find_kernels().library is None:
+        pytest.skip(find_kernels().why)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _memory_as_it_comes():
     """Trainings in this process leave its allocator alone: other tests measure what is allocated."""

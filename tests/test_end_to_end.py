@@ -19,6 +19,8 @@ from effmed import workflows
 from effmed.cli.app import app
 from effmed.errors import BundleError, DataError, EffmedError, MachineError, PreemptedError, RecipeError
 from effmed.learn.bundle import read_bundle, weights_digest
+from effmed.learn.kernels.build import Kernels
+from effmed.learn.kernels.check import find_kernels
 from effmed.run import Run
 from effmed.workflows.catalogue import find_recipe
 from effmed.workflows.scoring import make_context
@@ -264,6 +266,36 @@ def test_an_interrupted_training_is_resumed_to_the_same_weights(xrays, tiny_run,
     assert json.loads(result.stdout)["run"] == str(tmp_path / "run")
     first, second = (json.loads(run.done.read_text()) for run in (tiny_run, Run(tmp_path / "run")))
     assert first["weights_sha256"] == second["weights_sha256"]
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_training_with_our_layers_goes_on_where_there_is_no_compiler_and_says_so(
+    xrays, tiny_run, tmp_path, monkeypatch
+):
+    import effmed.workflows.training.learning as module
+    from effmed.learn.kernels import layers
+
+    assert tiny_run.read_plan().fused_layers
+    write = module.write_checkpoint
+
+    def interrupt(folder, state, best):
+        write(folder, state, best)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        workflows.train(training(xrays, tmp_path / "run"))
+    monkeypatch.setattr(module, "write_checkpoint", write)
+    for each in (layers, module):
+        monkeypatch.setattr(each, "find_kernels", lambda: Kernels(None, "no compiler of C (gcc) was found"))
+    result = RUNNER.invoke(app, ["train", "--resume", "--run", str(tmp_path / "run")])
+    assert result.exit_code == 0
+    assert "train.fused_layers = true, but no compiler of C (gcc) was found" in " ".join(result.stderr.split())
+    losses = [
+        json.loads(folder.history.read_text().splitlines()[-1])["train_loss"]
+        for folder in (tiny_run, Run(tmp_path / "run"))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_a_full_disk_is_said_and_the_run_stays_resumable(xrays, tiny_run, tmp_path, monkeypatch):
@@ -537,6 +569,8 @@ def test_the_newest_run_is_taken_and_named(tiny_run, tmp_path, monkeypatch):
 def test_doctor_and_catalogues_speak_both_languages():
     assert "torch" in json.loads(RUNNER.invoke(app, ["doctor", "--json"]).stdout)["packages"]
     assert "torch" in RUNNER.invoke(app, ["doctor"]).stdout
+    layers = json.loads(RUNNER.invoke(app, ["doctor", "--json"]).stdout)["fused layers"]
+    assert layers.removeprefix("compiled by ") == find_kernels().why or torch.cuda.is_available()
     assert json.loads(RUNNER.invoke(app, ["variants", "--json"]).stdout)[0]["name"] == "b0"
     assert "lite0" in RUNNER.invoke(app, ["variants"]).stdout
     assert "chest-xray" in RUNNER.invoke(app, ["recipes", "list"]).stdout

@@ -13,6 +13,7 @@ from effmed.cli.app import app
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "effmed"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [*MODULES, *PACKAGE.rglob("*.[ch]")]
 HEAVY = {
     "torch", "timm", "monai", "albumentations", "sklearn", "pandas", "matplotlib", "scipy", "cv2", "pydicom", "nibabel",
 }  # fmt: skip
@@ -35,7 +36,7 @@ def length_without_docstring(node):
 
 
 def test_no_module_is_longer_than_400_lines():
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
 
 
@@ -150,7 +151,9 @@ def test_project_files_name_no_place_of_this_machine():
     names = ["/" + "work/", ".." + "/shared", "/" + "root/"]
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     text_files = [
-        ROOT / name for name in done.stdout.splitlines() if Path(name).suffix in {".py", ".md", ".toml", ".yaml"}
+        ROOT / name
+        for name in done.stdout.splitlines()
+        if Path(name).suffix in {".py", ".md", ".toml", ".yaml", ".c", ".h"}
     ]
     found = [str(path) for path in text_files if path.is_file() and any(name in path.read_text() for name in names)]
     assert found == []

@@ -105,6 +105,9 @@ class TrainSettings(Section):
     """CPU threads; auto: the cores this process may use."""
     keep_memory: bool | Auto = "auto"
     """Keep freed memory for the next step: faster, takes more of it; auto: on a CPU, where the C library is glibc."""
+    fused_layers: bool | Auto = "auto"
+    """Compute batch normalisation with its activation, depthwise convolution and squeeze-and-excitation with code of
+    effmed's own, compiled on this machine; auto: on a CPU with a compiler of C (gcc)."""
     compile: bool | Auto = "auto"
     """Compile the network first: minutes, which long trainings on CUDA get back; auto: these."""
     checkpoint_min: NotNegative = 10.0

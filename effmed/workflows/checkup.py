@@ -37,6 +37,7 @@ def doctor() -> dict[str, Any]:
         "system": platform.platform(),
         "device": machine.name,
         "cores": machine.cores,
+        "fused layers": f"compiled by {machine.fused_by}" if machine.can_fuse else machine.fused_by or "for CPUs alone",
         "cache": str(folder),
         "weights": _weights_here(),
         "hub": f"not asked: {offline_switch()}" if offline_switch() else f"{hub()}, where a command needs weights",

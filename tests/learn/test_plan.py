@@ -294,6 +294,33 @@ def test_memory_that_cannot_be_kept_is_refused():
         planned(machine=CPU, recipe={"train": {"keep_memory": True}})
 
 
+def test_our_own_layers_are_used_where_they_could_be_compiled():
+    able = replace(CPU, can_fuse=True, fused_by="gcc 12")
+    assert planned(machine=able).fused_layers
+    assert "compiled by gcc 12" in planned(machine=able).reasons["train.fused_layers"]
+    assert not planned(machine=replace(CPU, fused_by="no compiler")).fused_layers
+    assert planned(machine=replace(CPU, fused_by="no compiler")).reasons["train.fused_layers"].endswith("no compiler")
+    assert not planned(machine=GPU).fused_layers
+    assert "for CPUs alone" in planned(machine=GPU).reasons["train.fused_layers"]
+    assert not planned(machine=able, recipe={"train": {"fused_layers": False}}).fused_layers
+    compiled = planned(machine=able, recipe={"train": {"compile": True}})
+    assert compiled.compile
+    assert not compiled.fused_layers
+
+
+@pytest.mark.parametrize(
+    ("machine", "train", "said"),
+    [
+        (replace(CPU, fused_by="no compiler"), {"fused_layers": True}, "not on this machine: no compiler"),
+        (GPU, {"fused_layers": True}, "they are for CPUs"),
+        (replace(CPU, can_fuse=True), {"fused_layers": True, "compile": True}, "exclude each other"),
+    ],
+)
+def test_our_own_layers_that_cannot_be_used_are_refused(machine, train, said):
+    with pytest.raises(RecipeError, match=said):
+        planned(machine=machine, recipe={"train": train})
+
+
 def test_prediction_sets_of_several_labels_are_refused():
     with pytest.raises(RecipeError, match="without meaning where labels do not exclude each other"):
         several(decision={"miss_fraction": 0.05})

@@ -10,6 +10,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 
 from effmed.learn.fitting.depth import parameter_groups
+from effmed.learn.kernels.layers import fuse_layers
 from effmed.learn.machine.activations import compute_beside
 from effmed.learn.machine.statistics import checkpoint_blocks, share_statistics
 from effmed.learn.machine.team import ALONE
@@ -118,6 +119,8 @@ def start_training(network: torch.nn.Module, plan: Plan, team: Team = ALONE) -> 
     if plan.gradient_checkpointing:
         checkpoint_blocks(network)
     compute_beside(network)
+    if plan.fused_layers:
+        fuse_layers(network)
     network = network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = torch.optim.AdamW(parameter_groups(network, plan), fused=True)
     scaler = torch.amp.GradScaler(plan.device, enabled=plan.precision == "float16")

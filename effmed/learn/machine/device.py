@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ import torch
 
 from effmed.data.processes import n_cores
 from effmed.errors import MachineError
+from effmed.learn.kernels.check import find_kernels
 from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.machine.team import find_team
@@ -44,9 +46,13 @@ def find_machine(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Machine:
         name, half = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine("cuda", name, cores, half, memory, processes=team.size, can_compile=can_compile())
     name = f"{device} ({platform.machine()}, {cores} cores)"
-    keeps = can_keep_memory()
-    memory = memory_bytes()
-    return Machine(device, name, cores, False, memory, can_keep_memory=keeps, processes=team.size)
+    machine = Machine(
+        device, name, cores, False, memory_bytes(), can_keep_memory=can_keep_memory(), processes=team.size
+    )
+    if device != "cpu":
+        return machine
+    kernels = find_kernels()
+    return replace(machine, can_fuse=kernels.library is not None, fused_by=kernels.why)
 
 
 def can_compile() -> bool:

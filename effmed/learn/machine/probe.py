@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from effmed.learn.fitting.depth import set_mode
+from effmed.learn.kernels.layers import fuse_layers
+from effmed.learn.machine.activations import compute_beside
 from effmed.learn.machine.precision import AUTOCAST, autocast
 from effmed.learn.machine.statistics import has_blocks
 from effmed.learn.network import create_network
@@ -38,7 +40,11 @@ BACKWARD_FACTOR = 1.3  # gradients of activations: what B0 and Lite0 took at 224
 
 
 def measure_speed(
-    device: Literal["cpu", "cuda", "mps"], precision: Literal["float32", "bfloat16", "float16"], threads: int
+    device: Literal["cpu", "cuda", "mps"],
+    precision: Literal["float32", "bfloat16", "float16"],
+    threads: int,
+    *,
+    fused: bool = False,
 ) -> float:
     """Return the multiply-adds per second of training B0: forward and backward pass, without updates of weights.
 
@@ -49,11 +55,12 @@ def measure_speed(
         device: Where.
         precision: Autocast type.
         threads: Of the CPU.
+        fused: Whether effmed's own layers will be used.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        step = _make_step(device, precision)
+        step = _make_step(device, precision, fused=fused)
         for _ in range(WARM_UP_STEPS):
             step()
         step_s = statistics.median(_durations(step))
@@ -62,11 +69,14 @@ def measure_speed(
     return count(stages.B0, SIDE_PX, n_outputs=1).multiply_adds * BATCH[device] * PASSES_OF_TRAINING / step_s
 
 
-def _make_step(device: str, precision: str) -> Callable[[], float]:
+def _make_step(device: str, precision: str, *, fused: bool = False) -> Callable[[], float]:
     """Return a step that ends when the device has done its work; torch's random numbers stay where they were."""
     with torch.random.fork_rng(devices=[]):
         network = create_network(VARIANTS["b0"].architecture, n_outputs=1, channels=RGB)
         noise = torch.randn(BATCH[device], RGB, SIDE_PX, SIDE_PX)
+    compute_beside(network)
+    if fused:
+        fuse_layers(network)
     images = noise.to(device, memory_format=torch.channels_last)
     network = network.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
@@ -111,6 +121,9 @@ def measure_network(network: nn.Module, plan: Plan, *, asks_precision: bool) -> 
     images = torch.rand(PROBED_IMAGES, spec.channels, spec.height, spec.width, generator=generator)
     torch.set_num_threads(plan.threads)
     probed = deepcopy(network).to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    compute_beside(probed)
+    if plan.fused_layers:
+        fuse_layers(probed)
     set_mode(probed, plan, plan.epochs - 1)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -153,9 +153,8 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
         if keeps
         else "of use on a CPU alone, where the C library is glibc"
     )
-    pays = machine.can_compile and n_seen >= COMPILED_FROM and train.progressive == 1 and train.depth != "head"
-    compiled = f"{n_seen:,} images seen on {machine.device}: compiling pays from {COMPILED_FROM:,} on CUDA on"
-    compiled += "" if machine.can_compile or machine.device != "cuda" else "; Triton or a compiler of C is missing"
+    compiles = reasons.choose("train.compile", train.compile, *_compiling(recipe, machine, n_seen))
+    fuses = reasons.choose("train.fused_layers", train.fused_layers, *_fusing(recipe, machine, compiles=compiles))
     if train.time_budget_min:
         reasons.sentences["train.time_budget_min"] = f"{train.time_budget_min:g} min, {SET_BY_RECIPE}"
     return {
@@ -169,7 +168,37 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
             "cores that this process may use (affinity, SLURM, OMP_NUM_THREADS)",
         ),
         "keep_memory": reasons.choose("train.keep_memory", train.keep_memory, keeps, kept),
-        "compile": reasons.choose("train.compile", train.compile, pays, compiled),
+        "fused_layers": fuses,
+        "compile": compiles,
         "time_budget_min": train.time_budget_min,
         "checkpoint_min": train.checkpoint_min,
     }
+
+
+def _compiling(recipe: Recipe, machine: Machine, n_seen: int) -> tuple[bool, str]:
+    """Return whether torch.compile pays, and why."""
+    train = recipe.train
+    pays = machine.can_compile and n_seen >= COMPILED_FROM and train.progressive == 1 and train.depth != "head"
+    why = f"{n_seen:,} images seen on {machine.device}: compiling pays from {COMPILED_FROM:,} on CUDA on"
+    why += "" if machine.can_compile or machine.device != "cuda" else "; Triton or a compiler of C is missing"
+    return pays, why
+
+
+def _fusing(recipe: Recipe, machine: Machine, *, compiles: bool) -> tuple[bool, str]:
+    """Return whether effmed's own layers are used, and why.
+
+    Raises:
+        RecipeError: They are wanted, but cannot be, or with torch.compile, which cannot look into them.
+    """
+    wanted = recipe.train.fused_layers is True
+    if wanted and not machine.can_fuse:
+        problem = f"train.fused_layers = true, but not on this machine: {machine.fused_by or 'they are for CPUs'}"
+        raise RecipeError(problem, hint="leave train.fused_layers at auto")
+    if wanted and compiles:
+        problem = "train.fused_layers = true and train.compile = true exclude each other"
+        raise RecipeError(problem, hint="leave one of them at auto")
+    if not machine.can_fuse:
+        return False, f"layers of torch: {machine.fused_by}" if machine.fused_by else "effmed's own are for CPUs alone"
+    if compiles:
+        return False, "layers of torch, which torch.compile fuses"
+    return True, f"effmed's own layers, compiled by {machine.fused_by}: B0 learns 1.4 times as fast"

@@ -88,6 +88,8 @@ class Machine:
         memory_bytes: Of the GPU; elsewhere what this process may use. 0 if unknown.
         speed: Multiply-adds per second of training, 0 where nobody measured it.
         can_keep_memory: Whether the C library can be told to keep freed memory.
+        can_fuse: Whether effmed's own layers were compiled here.
+        fused_by: The compiler, or what was in the way.
         processes: That train together, one per device; of a CPU they share cores and memory.
         bfloat16_gain: Steps in bfloat16 per step in float32 of the network that will be trained; 0 where nobody
             measured it.
@@ -104,6 +106,8 @@ class Machine:
     memory_bytes: int = 0
     speed: float = 0.0
     can_keep_memory: bool = False
+    can_fuse: bool = False
+    fused_by: str = ""
     processes: int = 1
     bfloat16_gain: float = 0.0
     image_bytes: int = 0
@@ -208,6 +212,7 @@ class Plan(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"]
     threads: int
     keep_memory: bool
+    fused_layers: bool = False  # as in plans from before there were any
     compile: bool
     n_train: int
     n_val: int

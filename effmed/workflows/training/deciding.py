@@ -90,7 +90,8 @@ def choose(training: Training, manifest: Manifest, talk: Talk) -> Training:
     if recipe.train.time_budget_min:
         talk.say("measuring how fast this machine trains")
         threads = machine.cores if recipe.train.threads == "auto" else recipe.train.threads
-        speed = measure_speed(machine.device, plan_precision(recipe, machine, Reasons()), threads)
+        fused = machine.can_fuse and recipe.train.fused_layers is not False
+        speed = measure_speed(machine.device, plan_precision(recipe, machine, Reasons()), threads, fused=fused)
         machine = replace(machine, speed=speed)
     fingerprint = make_fingerprint(manifest, recipe.data)
     variant, reason = choose_variant(recipe, fingerprint, machine, find_candidates(recipe.model.weights))

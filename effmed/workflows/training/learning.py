@@ -14,6 +14,7 @@ import torch
 from effmed.errors import MachineError, PreemptedError
 from effmed.learn.fitting import Epoch, fit_steps, head_of, read_features, start_training
 from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
+from effmed.learn.kernels.check import find_kernels
 from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.machine.precision import set_precision
 from effmed.learn.machine.team import LostError
@@ -132,6 +133,10 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
     set_precision(job.plan)
     if job.plan.keep_memory:
         keep_memory()
+    if job.plan.fused_layers and find_kernels().library is None:
+        talk.warn(
+            f"train.fused_layers = true, but {find_kernels().why}: layers of torch give the same but for rounding"
+        )
     if job.team.is_first:
         job.team.tell(str(job.run.folder))  # the others begin
     train, val = _examples(job, network, state, talk)

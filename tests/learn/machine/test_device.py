@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from effmed.errors import MachineError
+from effmed.learn.kernels.check import find_kernels
 from effmed.learn.machine import device as module
 from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.device import find_machine, own_cores
@@ -16,6 +17,8 @@ def test_the_cpu_is_always_there():
     assert machine.memory_bytes == memory_bytes() > 0
     assert machine.speed == 0
     assert machine.can_keep_memory == can_keep_memory()
+    assert machine.can_fuse == (find_kernels().library is not None)
+    assert machine.fused_by == find_kernels().why
     assert find_machine("auto").name
 
 

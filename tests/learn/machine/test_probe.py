@@ -12,7 +12,7 @@ from tests.learn import make
 def test_the_speed_is_that_of_the_median_step_whatever_interrupts_one(monkeypatch):
     ticks = iter([0.0, 0.25, 1.0, 10.0, 11.0, 11.125])  # three steps of 0.25, 9 and 0.125 s
     steps = []
-    monkeypatch.setattr(probe, "_make_step", lambda *_: lambda: steps.append(1))
+    monkeypatch.setattr(probe, "_make_step", lambda *_, **__: lambda: steps.append(1))
     monkeypatch.setattr(probe.time, "perf_counter", lambda: next(ticks))
     macs = count(stages.B0, probe.SIDE_PX, n_outputs=1).multiply_adds
     assert probe.measure_speed("cpu", "float32", 1) == 8 * macs * 3 / 0.25
@@ -47,6 +47,20 @@ def test_measuring_leaves_the_network_threads_and_random_numbers_as_they_were():
     assert weights_digest(built) == before
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_what_is_measured_are_the_layers_that_will_learn(monkeypatch):
+    """Ours keep the input of normalisation alone, torch's that of the activation too."""
+    plain, own = (
+        probe.measure_network(*network(fused_layers=fused), asks_precision=False).image_bytes for fused in (False, True)
+    )
+    assert 0.5 < own / plain < 0.9
+    asked = []
+    monkeypatch.setattr(probe, "_make_step", lambda *_, fused: asked.append(fused) or (lambda: None))
+    monkeypatch.setattr(probe, "PROBE_S", 0.0)
+    probe.measure_speed("cpu", "float32", 1, fused=True)
+    assert asked == [True]
 
 
 def test_a_short_training_does_not_ask_for_precision(monkeypatch):

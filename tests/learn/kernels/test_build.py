@@ -1,0 +1,100 @@
+import subprocess
+import sys
+
+import pytest
+
+from effmed.learn.kernels import build
+
+pytestmark = pytest.mark.usefixtures("kernels")
+
+load = build.load_kernels.__wrapped__
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EFFMED_CACHE", str(tmp_path))
+    return tmp_path / "kernels"
+
+
+def compiler(folder, body):
+    """Put a compiler that does something else before the others."""
+    file = folder / "bin" / "gcc"
+    file.parent.mkdir()
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_kernels_are_compiled_once_and_remembered(monkeypatch, cache):
+    assert load().library is not None
+    (file,) = cache.iterdir()  # and nothing of the work is left
+    assert file.suffix == ".so"
+    monkeypatch.setattr(build, "_compile", None)
+    assert load().library is not None
+
+
+def test_another_compiler_source_or_processor_is_another_file(monkeypatch):
+    keys = {build._key("gcc 12"), build._key("gcc 13")}
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
+    keys.add(build._key("gcc 12"))
+    monkeypatch.setattr(build, "HEADERS", ())
+    keys.add(build._key("gcc 12"))
+    assert len(keys) == 4
+
+
+def test_a_damaged_file_is_compiled_again(cache):
+    file = cache / "damaged.so"
+    cache.mkdir()
+    file.write_bytes(b"\x7fELF")
+    assert build._load(build.shutil.which("gcc") or build.shutil.which("cc"), file) is not None
+    assert file.stat().st_size > 10_000
+
+
+def test_without_a_compiler_the_reason_is_said(monkeypatch, cache):
+    monkeypatch.setenv("PATH", "")
+    assert load() == build.Kernels(None, "no compiler of C (gcc) was found")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("echo 'gcc 1.0'; test $1 = --version || { echo 'no space left' >&2; exit 1; }", "gcc: no space left"),
+        ("echo 'gcc 1.0'", "gcc: "),  # makes nothing
+        ("exit 3", "gcc: Command"),
+    ],
+)
+def test_a_compiler_that_fails_is_no_reason_to_stop(monkeypatch, cache, tmp_path, body, said):
+    monkeypatch.setattr(build.shutil, "which", lambda _: compiler(tmp_path, body))
+    found = load()
+    assert found.library is None
+    assert found.why.startswith(said)
+    assert "\n" not in found.why
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EFFMED_CACHE", str(tmp_path / "file"))
+    assert load().library is None
+
+
+def test_kernels_compute_with_the_threads_of_torch():
+    """Another pool would stand beside them, and both would want all cores."""
+    probe = """
+import os, sys
+import sklearn.utils._openmp_helpers  # brings an OpenMP of its own
+import torch
+from effmed.learn.kernels.check import find_kernels
+torch.set_num_threads(4)
+torch.rand(1000, 1000).sin().sum()
+before = len(os.listdir("/proc/self/task"))
+assert find_kernels().library is not None, find_kernels().why
+from effmed.learn.kernels.functions import NormaliseActivate
+images = torch.rand(4, 16, 64, 64).to(memory_format=torch.channels_last)
+NormaliseActivate.apply(images, torch.ones(16), torch.zeros(16), 1e-3, "silu")
+print(before, len(os.listdir("/proc/self/task")))
+"""
+    environment = {name: value for name, value in build.os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=environment)
+    before, after = map(int, done.stdout.split())
+    assert before >= 4
+    assert after == before

@@ -1,0 +1,210 @@
+from copy import deepcopy
+
+import pytest
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
+from timm.models._efficientnet_blocks import SqueezeExcite
+from torch import nn
+from torch.nn import functional
+
+from effmed.learn.fitting import start_training
+from effmed.learn.kernels import layers
+from effmed.learn.kernels.build import Kernels
+from effmed.learn.kernels.layers import fuse_layers
+from effmed.learn.machine.statistics import seen_in_parts
+from effmed.learn.network import build_network
+from tests.learn import make
+
+needs_kernels = pytest.mark.usefixtures("kernels")
+FUSED = (layers.FusedNormAct, layers.FusedDepthwise, layers.FusedDepthwiseSame, layers.FusedSqueezeExcite)
+
+
+def built(name="test_efficientnet", **settings):
+    torch.manual_seed(0)
+    return timm.create_model(name, num_classes=2, **settings).to(memory_format=torch.channels_last).train()
+
+
+def fused(network):
+    copied = deepcopy(network)
+    assert fuse_layers(copied) > 0
+    return copied
+
+
+def images(n=4, side=64, channels=3):
+    drawn = torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(0))
+    return drawn.to(memory_format=torch.channels_last)
+
+
+def learned(network, pixels):
+    """Return the loss, all gradients as one vector, and all statistics as one."""
+    loss = functional.cross_entropy(network(pixels), torch.arange(len(pixels)) % 2)
+    loss.backward()
+    gradients = torch.cat([parameter.grad.double().flatten() for parameter in network.parameters()])
+    return float(loss), gradients, torch.cat([buffer.double().flatten() for buffer in network.buffers()])
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "name",
+    ["test_efficientnet", "tf_efficientnet_b0", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnetv2_b0"],
+)
+def test_a_step_is_nearer_to_the_exact_one_than_torch_comes(name):
+    network = built(name)
+    own, exact = fused(network), deepcopy(network).double()
+    pixels = images()
+    (loss, gradients, statistics), theirs = learned(own, pixels), learned(network, pixels)
+    exact_loss, exact_gradients, exact_statistics = learned(exact, pixels.double())
+    assert loss == pytest.approx(exact_loss, abs=max(2 * abs(theirs[0] - exact_loss), 1e-5))
+    assert (gradients - exact_gradients).norm() <= 1.5 * (theirs[1] - exact_gradients).norm()
+    assert (statistics - exact_statistics).norm() <= 1.5 * (theirs[2] - exact_statistics).norm() + 1e-6
+
+
+@needs_kernels
+def test_blocks_that_are_computed_twice_have_the_same_gradients():
+    once = fused(built("tf_efficientnet_b0", drop_path_rate=0.0))
+    twice = deepcopy(once)
+    twice.set_grad_checkpointing(True)
+    (loss, gradients, _), (again, same, _) = learned(once, images()), learned(twice, images())
+    assert loss == pytest.approx(again, abs=1e-6)
+    assert torch.allclose(gradients, same, rtol=1e-4, atol=1e-5 * float(gradients.abs().max()))
+
+
+@needs_kernels
+def test_names_and_values_stay_and_the_network_can_be_copied():
+    network = built()
+    own = fused(network)
+    before, after = network.state_dict(), deepcopy(own).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@needs_kernels
+@pytest.mark.parametrize("is_same", [False, True])
+def test_all_layers_of_the_family_are_ours(is_same):
+    own = fused(built("tf_efficientnet_b0" if is_same else "efficientnet_b0"))
+    kinds = [type(module) for module in own.modules()]
+    assert kinds.count(layers.FusedNormAct) == 49
+    assert kinds.count(layers.FusedSqueezeExcite) == 16
+    n_strided = kinds.count(layers.FusedDepthwiseSame)
+    assert n_strided + kinds.count(layers.FusedDepthwise) == 16
+    assert n_strided == (4 if is_same else 0)
+
+
+@needs_kernels
+def test_networks_that_do_not_learn_are_computed_by_torch():
+    network = built()
+    own = fused(network)
+    pixels = images()
+    with torch.no_grad():
+        assert torch.equal(own.eval()(pixels), network.eval()(pixels))
+        assert torch.equal(own.train()(pixels), network.train()(pixels))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(own(pixels), network(pixels))
+
+
+@needs_kernels
+def test_statistics_that_are_kept_are_kept():
+    network = built()
+    own = fused(network)
+    for each in (network, own):
+        for module in each.modules():
+            if isinstance(module, BatchNormAct2d):
+                module.eval()
+    before = [buffer.clone() for buffer in own.buffers()]
+    outputs = own(images()), network(images())
+    assert torch.allclose(*outputs, atol=1e-6)
+    outputs[0].sum().backward()  # through the kernels of the convolutions
+    assert all(torch.equal(a, b) for a, b in zip(before, own.buffers(), strict=True))
+
+
+@needs_kernels
+def test_parts_of_a_step_move_the_statistics_as_those_of_torch():
+    network = built()
+    own = fused(network)
+    for each in (network, own):
+        with seen_in_parts(each, 2):
+            each(images())
+    for theirs, ours in zip(network.buffers(), own.buffers(), strict=True):
+        assert torch.allclose(theirs, ours, rtol=1e-4, atol=1e-6)
+    assert int(own.bn1.num_batches_tracked) == 1
+
+
+@needs_kernels
+def test_a_batch_of_one_pixel_is_refused_as_by_torch():
+    layer = BatchNormAct2d(8)
+    fuse_layers(layer)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        layer(torch.ones(1, 8, 1, 1))
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 16, 3, groups=8),  # two channels see each other
+        nn.Conv2d(16, 16, 3, groups=16),  # a bias
+        nn.Conv2d(16, 16, 3, groups=16, bias=False, dilation=2),
+        nn.Conv2d(12, 12, 3, groups=12, bias=False),
+        nn.Conv2d(16, 16, 9, groups=16, bias=False),
+        nn.Conv2d(16, 16, (3, 5), groups=16, bias=False),
+        nn.Conv2d(16, 16, 3, stride=(1, 2), groups=16, bias=False),
+        nn.Conv2d(16, 16, 3, groups=16, bias=False, padding="same"),
+        nn.Conv2d(16, 16, 3, groups=16, bias=False, padding=1, padding_mode="reflect"),
+        nn.Conv2d(16, 32, 3, groups=16, bias=False),
+        Conv2dSame(16, 16, 3, groups=16),
+        BatchNormAct2d(16, affine=False),
+        BatchNormAct2d(16, drop_layer=nn.Dropout2d),
+        nn.BatchNorm2d(16),
+    ],
+)
+def test_other_layers_stay_those_of_torch(layer):
+    kind = type(layer)
+    assert fuse_layers(layer) == 0
+    assert type(layer) is kind
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", [{"act_layer": nn.GELU}, {"momentum": None}])
+def test_what_a_layer_cannot_do_torch_does(change):
+    torch.manual_seed(0)
+    theirs = BatchNormAct2d(16, **change)
+    own = deepcopy(theirs)
+    assert fuse_layers(own) == 1
+    pixels = torch.rand(2, 16, 5, 5).to(memory_format=torch.channels_last)
+    assert torch.equal(own(pixels), theirs(pixels))
+    assert torch.equal(own.running_var, theirs.running_var)
+
+
+@needs_kernels
+def test_an_image_that_is_too_small_is_refused_as_by_torch():
+    layer = nn.Conv2d(16, 16, 5, groups=16, bias=False)
+    fuse_layers(layer)
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        layer(torch.rand(2, 16, 3, 3).to(memory_format=torch.channels_last))
+
+
+@needs_kernels
+def test_other_orders_of_memory_are_left_to_torch():
+    torch.manual_seed(0)
+    theirs = SqueezeExcite(16)
+    own = deepcopy(theirs)
+    fuse_layers(own)
+    pixels = torch.rand(2, 16, 5, 4)
+    assert torch.equal(own(pixels), theirs(pixels))
+
+
+def test_without_kernels_nothing_changes(monkeypatch):
+    monkeypatch.setattr(layers, "find_kernels", lambda: Kernels(None, "no compiler"))
+    network = built()
+    assert fuse_layers(network) == 0
+    assert not any(isinstance(module, FUSED) for module in network.modules())
+
+
+@needs_kernels
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_training_starts_with_the_layers_that_are_planned(wanted):
+    made = make.plan(fused_layers=wanted)
+    state = start_training(build_network(made), made)
+    assert any(isinstance(module, FUSED) for module in state.network.modules()) == wanted
