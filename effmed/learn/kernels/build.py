@@ -104,8 +104,8 @@ def _load(compiler: str, file: Path) -> ctypes.CDLL:
 def _share_threads() -> None:
     """Let libraries that are loaded from now on find the OpenMP of GNU that torch computes with.
 
-    Other packages bring some of their own. Torch's is known by the name of the file that came with it, even where a file
-    of the same name was loaded before and serves both; without such a file it is the system's.
+    Other packages bring some of their own. Torch's is known by the name of the file that came with it, even where a
+    file of the same name was loaded before and serves both; without such a file it is the system's.
 
     Raises:
         OSError: Torch computes with another, or the system knows none.
