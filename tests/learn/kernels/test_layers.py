@@ -42,7 +42,7 @@ def learned(network, pixels):
     loss = functional.cross_entropy(network(pixels), torch.arange(len(pixels)) % 2)
     loss.backward()
     gradients = torch.cat([parameter.grad.double().flatten() for parameter in network.parameters()])
-    return float(loss), gradients, torch.cat([buffer.double().flatten() for buffer in network.buffers()])
+    return float(loss.detach()), gradients, torch.cat([buffer.double().flatten() for buffer in network.buffers()])
 
 
 @needs_kernels
