@@ -76,7 +76,7 @@ def load_kernels() -> Kernels:
     if compiler is None:
         return Kernels(None, "no compiler of C (gcc) was found")
     try:
-        version = _output([compiler, "--version"]).splitlines()[0]
+        version = _output([compiler, "--version"]).partition("\n")[0]
         _share_threads()
         return Kernels(_load(compiler, cache_folder() / "kernels" / f"{_key(version)}.so"), version)
     except (OSError, subprocess.SubprocessError) as error:

@@ -204,7 +204,8 @@ def test_without_kernels_nothing_changes(monkeypatch):
 
 @needs_kernels
 @pytest.mark.parametrize("wanted", [False, True])
-def test_a_training_starts_with_the_layers_that_are_planned(wanted):
-    made = make.plan(fused_layers=wanted)
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_training_starts_with_the_layers_that_are_planned_unless_blocks_are_computed_twice(wanted, twice):
+    made = make.plan(fused_layers=wanted, gradient_checkpointing=twice)
     state = start_training(build_network(made), made)
-    assert any(isinstance(module, FUSED) for module in state.network.modules()) == wanted
+    assert any(isinstance(module, FUSED) for module in state.network.modules()) == (wanted and not twice)
