@@ -294,31 +294,37 @@ def test_memory_that_cannot_be_kept_is_refused():
         planned(machine=CPU, recipe={"train": {"keep_memory": True}})
 
 
+ABLE = replace(CPU, can_fuse=True, fused_by="gcc 12")
+
+
 def test_our_own_layers_are_used_where_they_could_be_compiled():
-    able = replace(CPU, can_fuse=True, fused_by="gcc 12")
-    assert planned(machine=able).fused_layers
-    assert "compiled by gcc 12" in planned(machine=able).reasons["train.fused_layers"]
-    assert not planned(machine=replace(CPU, fused_by="no compiler")).fused_layers
-    assert planned(machine=replace(CPU, fused_by="no compiler")).reasons["train.fused_layers"].endswith("no compiler")
-    assert not planned(machine=GPU).fused_layers
-    assert "for CPUs alone" in planned(machine=GPU).reasons["train.fused_layers"]
-    assert not planned(machine=able, recipe={"train": {"fused_layers": False}}).fused_layers
-    compiled = planned(machine=able, recipe={"train": {"compile": True}})
-    assert compiled.compile
-    assert not compiled.fused_layers
+    assert planned(machine=ABLE).fused_layers
+    assert "compiled by gcc 12" in planned(machine=ABLE).reasons["train.fused_layers"]
+    assert not planned(machine=ABLE, recipe={"train": {"fused_layers": False}}).fused_layers
 
 
 @pytest.mark.parametrize(
-    ("machine", "train", "said"),
+    ("machine", "train", "why"),
     [
-        (replace(CPU, fused_by="no compiler"), {"fused_layers": True}, "not on this machine: no compiler"),
-        (GPU, {"fused_layers": True}, "they are for CPUs"),
-        (replace(CPU, can_fuse=True), {"fused_layers": True, "compile": True}, "exclude each other"),
+        (replace(CPU, fused_by="no compiler"), {}, "no compiler"),
+        (GPU, {}, "they are for CPUs"),
+        (ABLE, {"compile": True}, "torch.compile cannot look into them"),
+        (ABLE, {"precision": "bfloat16"}, "they compute in float32, not in bfloat16"),
+        (replace(ABLE, bfloat16_gain=2.0), {}, "they compute in float32, not in bfloat16"),
     ],
 )
-def test_our_own_layers_that_cannot_be_used_are_refused(machine, train, said):
-    with pytest.raises(RecipeError, match=said):
-        planned(machine=machine, recipe={"train": train})
+def test_our_own_layers_that_cannot_be_used_are_not_and_refused_where_they_are_wanted(machine, train, why):
+    found = planned(machine=machine, recipe={"train": train})
+    assert not found.fused_layers
+    assert found.reasons["train.fused_layers"] == f"layers of torch: {why}"
+    with pytest.raises(RecipeError, match=why):
+        planned(machine=machine, recipe={"train": {**train, "fused_layers": True}})
+
+
+def test_a_head_that_learns_alone_has_no_layers_to_fuse():
+    assert not planned(machine=ABLE, recipe={"train": {"depth": "head"}}).fused_layers
+    with pytest.raises(RecipeError, match=r"train\.fused_layers: without meaning where the head learns alone"):
+        planned(machine=ABLE, recipe={"train": {"depth": "head", "fused_layers": True}})
 
 
 def test_prediction_sets_of_several_labels_are_refused():

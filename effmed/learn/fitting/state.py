@@ -119,7 +119,7 @@ def start_training(network: torch.nn.Module, plan: Plan, team: Team = ALONE) -> 
     if plan.gradient_checkpointing:
         checkpoint_blocks(network)
     compute_beside(network)
-    if plan.fused_layers and not plan.gradient_checkpointing:  # its second pass would miss some of our statistics
+    if plan.fused_layers:
         fuse_layers(network)
     network = network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = torch.optim.AdamW(parameter_groups(network, plan), fused=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -21,8 +22,12 @@ FOLDER = Path(__file__).parent
 SOURCES = ("normalise.c", "depthwise.c")
 HEADERS = ("vectors.h",)
 COMPILERS = ("gcc", "cc")  # clang's OpenMP is another than the one that torch brings
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-TIMEOUT_S = 300
+PART = 128  # pixels that are summed in float32: 5e-7 of the sum are lost at most
+LANES = 8  # numbers of float32 in a register of AVX2
+OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+FLAGS = (*OPTIONS, f"-DPART={PART}", f"-DLANES={LANES}")
+TIMEOUT_S = 300  # a compiler that waits for a licence or a network drive is not waited for
+WRITABLE_BY_OTHERS = 0o022
 _POINTER, _SIZE, _KIND = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
@@ -41,7 +46,7 @@ SIGNATURES = {
     "effmed_moments": (_POINTER, _SIZE, _SIZE, *[_POINTER] * 3),
     "effmed_normalise": (_POINTER, _SIZE, _SIZE, *[_POINTER] * 2, _KIND, _POINTER),
     "effmed_slopes": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 3, _KIND, *[_POINTER] * 3),
-    "effmed_normalise_back": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 4, _KIND, _POINTER),
+    "effmed_normalise_back": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 5, _KIND, _POINTER),
     "effmed_sums": (*[_POINTER] * 2, *[_SIZE] * 3, *[_POINTER] * 2),
     "effmed_scale": (*[_POINTER] * 3, *[_SIZE] * 3, _POINTER),
     "effmed_depthwise": (*[_POINTER] * 2, ctypes.POINTER(Shape), _POINTER),
@@ -70,17 +75,31 @@ def load_kernels() -> Kernels:
     Threads are those of torch, by the OpenMP that torch has loaded: another pool of threads beside it would keep the
     cores from each other.
     """
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
-    if not hasattr(os, "RTLD_NOLOAD") or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]
+    if not hasattr(os, "RTLD_NOLOAD") or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]  # torch's
         return Kernels(None, "torch has no OpenMP of GNU here")
+    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         return Kernels(None, "no compiler of C (gcc) was found")
     try:
-        version = _output([compiler, "--version"]).partition("\n")[0]
         _share_threads()
-        return Kernels(_load(compiler, cache_folder() / "kernels" / f"{_key(version)}.so"), version)
+        version = _output([compiler, "--version"]).partition("\n")[0].strip() or Path(compiler).name
+        return Kernels(_load(compiler, _own_folder() / f"{_key(version)}.so"), version)
     except (OSError, subprocess.SubprocessError) as error:
         return Kernels(None, f"{Path(compiler).name}: {_first_line(error)}")
+
+
+def _own_folder() -> Path:
+    """Return this user's folder in the cache, which several users may share: code of others is never loaded.
+
+    Raises:
+        PermissionError: It belongs to somebody else, or others may write into it.
+    """
+    folder = cache_folder() / f"kernels-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & WRITABLE_BY_OTHERS:
+        raise PermissionError(f"others may write into {folder}")
+    return folder
 
 
 def _load(compiler: str, file: Path) -> ctypes.CDLL:
@@ -93,11 +112,16 @@ def _load(compiler: str, file: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(file))
     except OSError:
+        file.unlink(missing_ok=True)
         _compile(compiler, file)
         library = ctypes.CDLL(str(file))
-    for name, arguments in SIGNATURES.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
+    try:
+        for name, arguments in SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+    except AttributeError as error:
+        file.unlink()  # what is loaded once stays so: it is for the next command to compile it again
+        raise OSError(f"{file.name} lacked a kernel and was removed") from error
     return library
 
 
@@ -125,23 +149,28 @@ def _key(version: str) -> str:
 
 
 def _compile(compiler: str, file: Path) -> None:
-    """Compile into a folder beside the file and move it there whole: several processes may do so at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Compile, and give the result its name where no other process has done so meanwhile.
+
+    A file that others have loaded is not replaced: they read it from a network drive as they need it.
+    """
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
         objects = [str(Path(name) / source.replace(".c", ".o")) for source in SOURCES]
         for source, made in zip(SOURCES, objects, strict=True):
             _output([compiler, *FLAGS, "-c", str(FOLDER / source), "-o", made])
         linked = Path(name) / "kernels.so"
         _output([compiler, "-shared", *objects, "-o", str(linked)])  # without OpenMP: torch's is there
-        linked.replace(file)
+        with linked.open("rb") as made_file:
+            os.fsync(made_file.fileno())
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(linked)
 
 
 def _output(command: list[str]) -> str:
     """Run a command without a shell and return what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)  # noqa: S603  our own
-    return done.stdout
+    done = subprocess.run(command, capture_output=True, check=True, timeout=TIMEOUT_S)  # noqa: S603  a compiler on our own files
+    return done.stdout.decode(errors="replace")
 
 
 def _first_line(error: Exception) -> str:
-    said = error.stderr if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
-    return (str(said).strip().splitlines() or [type(error).__name__])[0]
+    told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else ""
+    return ((told or str(error)).strip().splitlines() or [type(error).__name__])[0]

@@ -1,27 +1,36 @@
-"""Whether the compiled layers compute what torch's do: asked before they are used, in milliseconds."""
+"""Whether the kernels compute what torch does: asked before they are used, in a fraction of a second."""
 
 from __future__ import annotations
 
 import functools
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-from effmed.learn.kernels.build import Kernels, load_kernels
-from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, NormaliseActivate
+from effmed.learn.kernels.build import LANES, Kernels, load_kernels
+from effmed.learn.kernels.functions import KINDS, ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IMAGES, CHANNELS, ROWS, COLUMNS, SIDE = 3, 24, 17, 15, 5
+IMAGES, HEIGHT, WIDTH = 3, 11, 15
+CHANNELS = (3 * LANES, 4 * LANES)  # in blocks of one and of two vectors
+SIDES, STRIDES = (3, 5, 7), (1, 2)
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "identity": lambda x: x,
+    "silu": functional.silu,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+}
 EPS = 1e-3
 TOLERANCE = 1e-4  # of the largest number; what differs by rounding alone differs by a hundredth of that
 
 
 @functools.cache
 def find_kernels() -> Kernels:
-    """Return the compiled layers, None with a reason where there are none, or none that agree with torch's."""
+    """Return the kernels, None with a reason where there are none, or none that agree with torch."""
     kernels = load_kernels()
     if kernels.library is None or _agree():
         return kernels
@@ -29,40 +38,57 @@ def find_kernels() -> Kernels:
 
 
 def _agree() -> bool:
-    """Whether outputs and gradients of a few layers are those of torch in float64."""
-    ours, theirs = _learn(_own_layers, torch.float32), _learn(_layers_of_torch, torch.float64)
+    """Whether outputs and gradients of layers of every size that is compiled are those of torch in float64."""
+    sizes = product(CHANNELS, SIDES, STRIDES)
+    return all(_is_close(*size, kind) for size, kind in zip(sizes, 3 * tuple(KINDS), strict=True))
+
+
+def _is_close(channels: int, side: int, stride: int, kind: str) -> bool:
+    shapes = ((IMAGES, channels, HEIGHT, WIDTH), (channels, 1, side, side), (channels,), (channels,))
+    layers = [_own_layers(side, stride, kind), _layers_of_torch(side, stride, kind)]
+    ours, theirs = (_learn(each, shapes, of) for each, of in zip(layers, (torch.float32, torch.float64), strict=True))
     return all(
         bool((own.double() - other).abs().max() <= TOLERANCE * other.abs().max())
         for own, other in zip(ours, theirs, strict=True)
     )
 
 
-def _learn(layers: Callable[..., torch.Tensor], kind: torch.dtype) -> list[torch.Tensor]:
+def _learn(
+    layers: Callable[..., torch.Tensor], shapes: tuple[tuple[int, ...], ...], of: torch.dtype
+) -> list[torch.Tensor]:
     """Return the outputs of layers for made-up numbers, and the gradients of all that goes in."""
-    shapes = ((IMAGES, CHANNELS, ROWS, COLUMNS), (CHANNELS, 1, SIDE, SIDE), (CHANNELS,), (CHANNELS,))
     with torch.enable_grad():
-        given = [_made_up(shape, kind).requires_grad_() for shape in shapes]
+        given = [_made_up(shape, of).requires_grad_() for shape in shapes]
         outputs = layers(*given)
-        return [outputs.detach(), *torch.autograd.grad((outputs * _made_up(tuple(outputs.shape), kind)).sum(), given)]
+        return [outputs.detach(), *torch.autograd.grad(outputs, given, _made_up(tuple(outputs.shape), of))]
 
 
-def _made_up(shape: tuple[int, ...], kind: torch.dtype) -> torch.Tensor:
-    """Return numbers between 0 and 2 that look random and are the same everywhere."""
+def _made_up(shape: tuple[int, ...], of: torch.dtype) -> torch.Tensor:
+    """Return numbers between -1 and 3 that look random and are the same everywhere."""
     numbers = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
-    made = (1 + (numbers * numbers * 0.37).sin()).reshape(shape).to(kind)
+    made = (1 + 2 * (numbers * numbers * 0.37).sin()).reshape(shape).to(of)
     return made.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else made
 
 
-def _own_layers(images: torch.Tensor, kernels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    found = ConvolveDepthwise.apply(images, kernels, Geometry(2, (1, 2), (ROWS // 2, COLUMNS // 2)))
-    found, _, _ = NormaliseActivate.apply(found, weight, bias, EPS, "silu")
-    return Excite.apply(found, torch.sigmoid)  # type: ignore[no-any-return]  # torch's apply is untyped
+def _own_layers(side: int, stride: int, kind: str) -> Callable[..., torch.Tensor]:
+    before = (side // 2, side // 2 - 1)  # one zero less before the first column than behind the last
+    geometry = Geometry(stride, before, ((HEIGHT - 1) // stride + 1, (WIDTH - 1) // stride + 1))
+
+    def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        found = ConvolveDepthwise.apply(images, weights, geometry)
+        found = NormaliseActivate.apply(found, weight, bias, Normalisation(EPS, kind, lambda *_: None))
+        return Excite.apply(found, torch.sigmoid)  # type: ignore[no-any-return]  # torch's apply is untyped
+
+    return layers
 
 
-def _layers_of_torch(
-    images: torch.Tensor, kernels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    padded = functional.pad(images, (2, 1, 1, 1))
-    found = functional.conv2d(padded, kernels, stride=2, groups=CHANNELS)
-    found = functional.silu(functional.batch_norm(found, None, None, weight, bias, training=True, eps=EPS))
-    return found * found.mean((2, 3), keepdim=True).sigmoid()
+def _layers_of_torch(side: int, stride: int, kind: str) -> Callable[..., torch.Tensor]:
+    half = side // 2
+
+    def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        padded = functional.pad(images, (half - 1, half + 1, half, half))
+        found = functional.conv2d(padded, weights, stride=stride, groups=len(weights))
+        found = ACTIVATIONS[kind](functional.batch_norm(found, None, None, weight, bias, training=True, eps=EPS))
+        return found * found.mean((2, 3), keepdim=True).sigmoid()
+
+    return layers

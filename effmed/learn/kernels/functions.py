@@ -12,14 +12,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch.autograd.function import once_differentiable
 
-from effmed.learn.kernels.build import Shape, load_kernels
+from effmed.learn.kernels.build import LANES, PART, Shape, load_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Context: TypeAlias = Any  # torch's, which takes any attribute
-PART = 128  # pixels whose sums are taken in float32; as in normalise.c
-KINDS = {"identity": 0, "silu": 1, "relu": 2, "relu6": 3}  # as in normalise.c
+KINDS = {"identity": 0, "silu": 1, "relu": 2, "relu6": 3}  # as in normalise.c; check.py asks for each
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How a batch is normalised and activated.
+
+    Attributes:
+        eps: Added to the variance.
+        kind: Of activation, a key of ``KINDS``.
+        remember: Gets mean and biased variance per channel. It is called before anything is saved for the gradient:
+            there the second pass of gradient checkpointing ends.
+    """
+
+    eps: float
+    kind: str
+    remember: Callable[[torch.Tensor, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,20 @@ def _call(name: str, *arguments: object) -> None:
     )
 
 
+def _empty(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.float32)
+
+
+def _empty_images(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
+
+
 def _ordered(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
 def _sizes(images: torch.Tensor) -> tuple[int, int]:
-    """Return pixels and channels of ``(batch, channel, row, column)``."""
+    """Return pixels and channels of ``(batch, channel, height, width)``."""
     channels = images.shape[1]
     return images.numel() // channels, channels
 
@@ -69,40 +92,49 @@ class NormaliseActivate(torch.autograd.Function):
         inputs: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
-        eps: float,
-        kind: str,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return outputs, and the mean and biased variance per channel, through which no gradient flows."""
+        manner: Normalisation,
+    ) -> torch.Tensor:
+        """Return activated outputs.
+
+        Args:
+            ctx: Of torch.
+            inputs: ``(batch, channel, height, width)``.
+            weight: ``(channel,)``.
+            bias: ``(channel,)``.
+            manner: How it is normalised.
+        """
         pixels, channels = _sizes(inputs)
-        mean, variance = torch.empty(channels), torch.empty(channels)
-        parts = torch.empty(-(-pixels // PART), 2, channels)
-        _call("effmed_moments", inputs, pixels, channels, parts, mean, variance)
-        scale = weight * (variance + eps).rsqrt()
+        mean, variance = _empty(channels), _empty(channels)
+        _call("effmed_moments", inputs, pixels, channels, _parts(pixels, channels), mean, variance)
+        manner.remember(mean, variance)
+        scale = weight * (variance + manner.eps).rsqrt()
         shift = bias - mean * scale
-        outputs = torch.empty_like(inputs, memory_format=torch.channels_last)
-        _call("effmed_normalise", inputs, pixels, channels, scale, shift, KINDS[kind], outputs)
+        outputs = _empty_images(*inputs.shape)
+        _call("effmed_normalise", inputs, pixels, channels, scale, shift, KINDS[manner.kind], outputs)
         ctx.save_for_backward(inputs, scale, shift, mean, variance)
-        ctx.eps, ctx.kind = eps, KINDS[kind]
-        ctx.mark_non_differentiable(mean, variance)
-        return outputs, mean, variance
+        ctx.eps, ctx.kind = manner.eps, KINDS[manner.kind]
+        return outputs
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Context, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of input, weight and bias."""
         inputs, scale, shift, mean, variance = ctx.saved_tensors
         pixels, channels = _sizes(inputs)
         gradient = _ordered(gradient)
-        sums, products = torch.empty(channels), torch.empty(channels)
-        parts = torch.empty(-(-pixels // PART), 2, channels)
-        known = (scale, shift)
-        _call("effmed_slopes", inputs, gradient, pixels, channels, *known, mean, ctx.kind, parts, sums, products)
+        sums, products, parts = _empty(channels), _empty(channels), _parts(pixels, channels)
+        known = (inputs, gradient, pixels, channels, scale, shift, mean)
+        _call("effmed_slopes", *known, ctx.kind, parts, sums, products)
         inverse = (variance + ctx.eps).rsqrt()
-        slant = scale * inverse * inverse * products / -pixels
-        offset = scale * sums / -pixels - slant * mean
-        found = torch.empty_like(inputs, memory_format=torch.channels_last)
-        _call("effmed_normalise_back", inputs, gradient, pixels, channels, *known, slant, offset, ctx.kind, found)
-        return found, products * inverse, sums, None, None
+        slant, offset = scale * inverse * inverse * products / pixels, scale * sums / pixels
+        found = _empty_images(*inputs.shape)
+        _call("effmed_normalise_back", *known, slant, offset, ctx.kind, found)
+        return found, products * inverse, sums, None
+
+
+def _parts(pixels: int, channels: int) -> torch.Tensor:
+    """Return room for two sums per channel over each part of the pixels."""
+    return _empty(-(-pixels // PART), 2, channels)
 
 
 class Excite(torch.autograd.Function):
@@ -120,59 +152,55 @@ class Excite(torch.autograd.Function):
 
         Args:
             ctx: Of torch.
-            inputs: ``(batch, channel, row, column)``.
+            inputs: ``(batch, channel, height, width)``.
             gate: Means ``(batch, channel, 1, 1)`` → factors of the same shape.
             parameters: Of the gate, which get gradients.
         """
-        n_pixels = inputs.shape[2] * inputs.shape[3]
-        with torch.enable_grad():
-            means = (_sums(inputs) / n_pixels)[:, :, None, None].requires_grad_()
-            factors = gate(means)
-        ctx.save_for_backward(inputs)
-        ctx.means, ctx.factors, ctx.parameters = means, factors, parameters
-        return _scaled(inputs, factors.detach(), torch.zeros_like(means))
+        means = _sums(inputs) / (inputs.shape[2] * inputs.shape[3])
+        factors = gate(means)
+        ctx.save_for_backward(inputs, means, factors)
+        ctx.gate, ctx.parameters = gate, parameters
+        return _scaled(inputs, factors, torch.zeros_like(means))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of input and parameters."""
-        (inputs,) = ctx.saved_tensors
+        """Return the gradients of input and parameters; the gate, which is small, is computed again for its own."""
+        inputs, means, factors = ctx.saved_tensors
         gradient = _ordered(gradient)
-        of_factors = _sums(inputs, gradient)[:, :, None, None]
         learning = [each for each in ctx.parameters if each.requires_grad]
-        of_means, *found = torch.autograd.grad(ctx.factors, (ctx.means, *learning), of_factors)
-        of_inputs = _scaled(gradient, ctx.factors.detach(), of_means / (inputs.shape[2] * inputs.shape[3]))
+        with torch.enable_grad():
+            again = means.detach().requires_grad_()
+            of_means, *found = torch.autograd.grad(ctx.gate(again), (again, *learning), _sums(inputs, gradient))
+        of_inputs = _scaled(gradient, factors, of_means / (inputs.shape[2] * inputs.shape[3]))
         rest = iter(found)
         return of_inputs, None, *(next(rest) if each.requires_grad else None for each in ctx.parameters)
 
 
 def _sums(left: torch.Tensor, right: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the sums over the pixels of images, or of the products of two: ``(batch, channel)``."""
-    images, channels, rows, columns = left.shape
-    parts, sums = torch.empty(images, channels), torch.empty(images, channels)
-    _call("effmed_sums", left, right, images, rows * columns, channels, parts, sums)
-    return sums
+    """Return the sums over the pixels of images, or of the products of two: ``(batch, channel, 1, 1)``."""
+    images, channels, height, width = left.shape
+    parts, sums = _empty(images, channels), _empty(images, channels)
+    _call("effmed_sums", left, right, images, height * width, channels, parts, sums)
+    return sums[:, :, None, None]
 
 
 def _scaled(inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Return scale · inputs + shift, both ``(batch, channel, 1, 1)``."""
-    images, channels, rows, columns = inputs.shape
-    found = torch.empty_like(inputs, memory_format=torch.channels_last)
-    _call("effmed_scale", inputs, scale.contiguous(), shift.contiguous(), images, rows * columns, channels, found)
+    images, channels, height, width = inputs.shape
+    found = _empty_images(*inputs.shape)
+    _call("effmed_scale", inputs, scale.contiguous(), shift.contiguous(), images, height * width, channels, found)
     return found
 
 
 class ConvolveDepthwise(torch.autograd.Function):
-    """Convolution of each channel with a square kernel of its own, zeros around the image."""
+    """Convolution of each channel with square weights of its own, zeros around the image."""
 
     @staticmethod
     def forward(ctx: Context, inputs: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-        """Return outputs for weights ``(channel, 1, row, column)``."""
-        taps = _taps(weight)
-        shape = _shape(inputs, weight, geometry)
-        size = (*inputs.shape[:2], *geometry.out)
-        outputs = torch.empty(size, memory_format=torch.channels_last)
-        _call("effmed_depthwise", inputs, taps, ctypes.byref(shape), outputs)
+        """Return outputs for weights ``(channel, 1, height, width)``."""
+        shape, outputs = _shape(inputs, weight, geometry), _empty_images(*inputs.shape[:2], *geometry.out)
+        _call("effmed_depthwise", inputs, _packed(weight), ctypes.byref(shape), outputs)
         ctx.save_for_backward(inputs, weight)
         ctx.geometry = geometry
         return outputs
@@ -190,30 +218,32 @@ class ConvolveDepthwise(torch.autograd.Function):
         ), None
 
 
-def _taps(weight: torch.Tensor) -> torch.Tensor:
-    """Return weights ``(channel, 1, row, column)`` as ``(row · column, channel)``."""
-    return weight.flatten(1).t().contiguous()
+def _packed(weight: torch.Tensor) -> torch.Tensor:
+    """Return weights ``(channel, 1, height, width)`` as depthwise.c reads them: a block of channels after the other."""
+    taps = weight.flatten(1)
+    block = 2 * LANES if len(taps) % (2 * LANES) == 0 else LANES
+    return taps.reshape(-1, block, taps.shape[1]).transpose(1, 2).contiguous()
 
 
 def _shape(inputs: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> Shape:
-    images, channels, rows, columns = inputs.shape
-    return Shape(images, channels, rows, columns, *geometry.out, weight.shape[-1], geometry.stride, *geometry.before)
+    images, channels, height, width = inputs.shape
+    return Shape(images, channels, height, width, *geometry.out, weight.shape[-1], geometry.stride, *geometry.before)
 
 
 def _input_gradient(
     inputs: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, geometry: Geometry
 ) -> torch.Tensor:
     """Return the gradient of the input."""
-    found, shape = torch.empty_like(inputs, memory_format=torch.channels_last), _shape(inputs, weight, geometry)
-    _call("effmed_depthwise_input", gradient, _taps(weight), ctypes.byref(shape), found)
+    found, shape = _empty_images(*inputs.shape), _shape(inputs, weight, geometry)
+    _call("effmed_depthwise_input", gradient, _packed(weight), ctypes.byref(shape), found)
     return found
 
 
 def _weight_gradient(
     inputs: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor, geometry: Geometry
 ) -> torch.Tensor:
-    """Return the gradient of the weights, ``(channel, 1, row, column)``."""
+    """Return the gradient of the weights, ``(channel, 1, height, width)``."""
     side, shape = weight.shape[-1], _shape(inputs, weight, geometry)
-    parts, found = torch.empty(len(inputs), side * side, len(weight)), torch.empty(side * side, len(weight))
+    parts, found = _empty(len(inputs), side * side, len(weight)), _empty(side * side, len(weight))
     _call("effmed_depthwise_weights", inputs, gradient, ctypes.byref(shape), parts, found)
     return found.t().reshape(weight.shape)

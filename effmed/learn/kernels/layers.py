@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -10,19 +11,18 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 
+from effmed.learn.kernels.build import LANES
 from effmed.learn.kernels.check import find_kernels
-from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, NormaliseActivate
+from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
 
 ACTIVATIONS = {nn.Identity: "identity", nn.SiLU: "silu", nn.ReLU: "relu", nn.ReLU6: "relu6"}
-KERNEL_SIDES = (3, 5, 7)
-CHANNELS_AT_A_TIME = 8  # as in vectors.h
+SIDES = (3, 5, 7)  # of the weights of a convolution, as in depthwise.c
 
 
-def _is_ours(inputs: torch.Tensor) -> bool:
-    """Whether kernels take such an input: float32 on a CPU, channels last, and no autocast that would halve it."""
+def _is_ours(inputs: torch.Tensor, layer: nn.Module) -> bool:
+    """Whether kernels take such an input: all float32 on a CPU, channels last, and no autocast that would halve it."""
     return (
-        inputs.device.type == "cpu"
-        and inputs.dtype == torch.float32
+        all(each.device.type == "cpu" and each.dtype == torch.float32 for each in (inputs, *layer.parameters()))
         and inputs.ndim == 4
         and inputs.numel() > 0
         and inputs.is_contiguous(memory_format=torch.channels_last)
@@ -37,21 +37,19 @@ class FusedNormAct(BatchNormAct2d):
         """Return activated outputs; with statistics that are kept, or of half precision, as timm does."""
         kind = ACTIVATIONS.get(type(self.act))
         is_learning = self.training and torch.is_grad_enabled() and self.momentum is not None
-        if kind is None or not is_learning or not _is_ours(x) or x.numel() == x.shape[1]:
+        if kind is None or not is_learning or not _is_ours(x, self) or x.numel() == x.shape[1]:
             return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]  # timm's
-        outputs, mean, variance = NormaliseActivate.apply(x, self.weight, self.bias, self.eps, kind)
-        self._remember(mean, variance, x.numel() // x.shape[1])
-        return outputs  # type: ignore[no-any-return]  # torch's apply is untyped
+        manner = Normalisation(self.eps, kind, partial(self._remember, count=x.numel() // x.shape[1]))
+        return NormaliseActivate.apply(x, self.weight, self.bias, manner)  # type: ignore[no-any-return]  # torch's apply is untyped
 
-    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, *, count: int) -> None:
         """Move the running statistics, of which the variance is the unbiased one, as torch does."""
         if self.running_mean is None or self.running_var is None or self.momentum is None:
             return
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
 
 class _Depthwise(nn.Conv2d):
@@ -59,12 +57,12 @@ class _Depthwise(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs; of half precision, or without a gradient, as torch does."""
-        if not torch.is_grad_enabled() or not _is_ours(x):
+        if not torch.is_grad_enabled() or not _is_ours(x, self):
             return super().forward(x)
         geometry = self._geometry(x.shape[2], x.shape[3])
         if min(geometry.out) < 1:
             return super().forward(x)  # which says what is wrong
-        return ConvolveDepthwise.apply(x, self.weight, geometry)  # type: ignore[no-any-return]  # torch's
+        return ConvolveDepthwise.apply(x, self.weight, geometry)  # type: ignore[no-any-return]  # torch's apply is untyped
 
     def _geometry(self, rows: int, columns: int) -> Geometry:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -92,21 +90,21 @@ class FusedSqueezeExcite(SqueezeExcite):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return scaled inputs; of half precision, or without a gradient, as timm does."""
-        if not torch.is_grad_enabled() or not _is_ours(x):
+        if not torch.is_grad_enabled() or not _is_ours(x, self):
             return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]  # timm's
-        return Excite.apply(x, self._factors, *self.parameters())  # type: ignore[no-any-return]  # torch's
+        return Excite.apply(x, self._factors, *self.parameters())  # type: ignore[no-any-return]  # torch's apply is untyped
 
     def _factors(self, means: torch.Tensor) -> torch.Tensor:
-        return self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))  # type: ignore[no-any-return]
+        return self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))  # type: ignore[no-any-return]  # timm's
 
 
 def _is_depthwise(layer: nn.Conv2d) -> bool:
-    """Whether our kernels compute such a layer: a square kernel for each channel, one stride, no bias, no gaps."""
+    """Whether our kernels compute such a layer: square weights for each channel, one stride, no bias, no gaps."""
     return (
         layer.groups == layer.in_channels == layer.out_channels
-        and layer.in_channels % CHANNELS_AT_A_TIME == 0
+        and layer.in_channels % LANES == 0
         and layer.kernel_size[0] == layer.kernel_size[1]
-        and layer.kernel_size[0] in KERNEL_SIDES
+        and layer.kernel_size[0] in SIDES
         and layer.stride[0] == layer.stride[1]
         and tuple(layer.dilation) == (1, 1)
         and layer.bias is None
@@ -115,26 +113,33 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
     )
 
 
-def fuse_layers(network: nn.Module) -> int:
-    """Let the layers of a network that have kernels of ours compute with them; return how many these are.
+def _fused_kind(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the class that computes a layer with our kernels, None where there is none."""
+    if type(layer) is BatchNormAct2d and layer.affine and isinstance(layer.drop, nn.Identity):
+        return FusedNormAct
+    if type(layer) is SqueezeExcite:
+        return FusedSqueezeExcite
+    if type(layer) is Conv2dSame and _is_depthwise(layer):
+        return FusedDepthwiseSame
+    return FusedDepthwise if type(layer) is nn.Conv2d and _is_depthwise(layer) else None
 
-    Names, parameters and statistics stay; so do the numbers, but for the order of summation. Where there are no
-    kernels, nothing changes.
+
+def can_fuse(network: nn.Module) -> tuple[bool, str]:
+    """Return whether kernels of ours compute some layers of a network, and their compiler, or what is in the way."""
+    kernels = find_kernels()
+    has_some = any(_fused_kind(layer) for layer in network.modules())
+    if kernels.library is not None and not has_some:
+        return False, "there are none for the layers of this network"
+    return kernels.library is not None, kernels.why
+
+
+def fuse_layers(network: nn.Module) -> None:
+    """Let the layers of a network that our kernels compute do so.
+
+    Names, parameters and statistics stay; so do the numbers, but for rounding. Where there are no kernels, nothing
+    changes.
     """
     if find_kernels().library is None:
-        return 0
-    n_fused = 0
+        return
     for layer in network.modules():
-        became: type[nn.Module] | None = None
-        if type(layer) is BatchNormAct2d and layer.affine and isinstance(layer.drop, nn.Identity):
-            became = FusedNormAct
-        elif type(layer) is SqueezeExcite:
-            became = FusedSqueezeExcite
-        elif type(layer) is Conv2dSame and _is_depthwise(layer):
-            became = FusedDepthwiseSame
-        elif type(layer) is nn.Conv2d and _is_depthwise(layer):
-            became = FusedDepthwise
-        if became is not None:
-            layer.__class__ = became
-            n_fused += 1
-    return n_fused
+        layer.__class__ = _fused_kind(layer) or type(layer)

@@ -1,7 +1,7 @@
 /* Batch normalisation with its activation, and squeeze-and-excitation. */
 #include "vectors.h"
 
-#define PART 128 /* pixels that are summed in float32 before the sums of parts are added in float64 */
+/* PART, the pixels that are summed in float32 before the sums of parts are added in float64, comes from build.py. */
 #define BLOCK 16 /* channels whose parts are added together */
 
 /* ---------------------------------------------------------------- activations */
@@ -218,33 +218,37 @@ void effmed_slopes(const float *x, const float *dz, int64_t pixels, int64_t chan
 }
 
 INLINE void normalise_back(const float *x, const float *dz, int64_t channels, const float *scale, const float *shift,
-                           const float *slant, const float *offset, float *dx, const int kind, const int streamed)
+                           const float *mean, const float *slant, const float *offset, float *dx, const int kind,
+                           const int streamed)
 {
     FOR_EACH_CHANNEL(channels, streamed, dx,
-                     scale[c] * (dz[c] * slope(x[c] * scale[c] + shift[c], kind)) + (slant[c] * x[c] + offset[c]));
+                     scale[c] * (dz[c] * slope(x[c] * scale[c] + shift[c], kind)) -
+                         (offset[c] + slant[c] * (x[c] - mean[c])));
 }
 
-/* dx = scale * dy + slant * x + offset per channel, dy as above. */
+/* dx = scale * dy - offset - slant * (x - mean) per channel, dy as above. */
 void effmed_normalise_back(const float *x, const float *dz, int64_t pixels, int64_t channels, const float *scale,
-                           const float *shift, const float *slant, const float *offset, int kind, float *dx)
+                           const float *shift, const float *mean, const float *slant, const float *offset, int kind,
+                           float *dx)
 {
     int streamed = is_streamed(dx, pixels, channels);
-#define NORMALISE_BACK(KIND, STREAMED)                                                            \
-    FOR_EACH(pixels, normalise_back(x + item * channels, dz + item * channels, channels, scale, shift, slant, \
-                                    offset, dx + item * channels, KIND, STREAMED))
+#define NORMALISE_BACK(KIND, STREAMED)                                                                        \
+    FOR_EACH(pixels, normalise_back(x + item * channels, dz + item * channels, channels, scale, shift, mean,  \
+                                    slant, offset, dx + item * channels, KIND, STREAMED))
     FOR_EACH_KIND_STREAMED(kind, streamed, NORMALISE_BACK);
 }
 
 /* ---------------------------------------------------------------- squeeze and excitation */
 
-INLINE void sums_of_image(const float *a, const float *b, int64_t pixels, int64_t channels, float *sums, float *part,
-                          const int is_product)
+/* Sums over n pixels of an image, `step` numbers apart, of some channels of a * b, or of a. */
+INLINE void sums_of_image(const float *a, const float *b, int64_t n, int64_t step, int64_t channels, float *sums,
+                          float *part, const int is_product)
 {
     memset(sums, 0, channels * sizeof(float));
-    for (int64_t first = 0; first < pixels; first += PART) {
+    for (int64_t first = 0; first < n; first += PART) {
         memset(part, 0, channels * sizeof(float));
-        for (int64_t i = first; i < smaller(first + PART, pixels); i++) {
-            const float *left = a + i * channels, *right = b + i * channels;
+        for (int64_t i = first; i < smaller(first + PART, n); i++) {
+            const float *left = a + i * step, *right = b + i * step;
 #pragma omp simd
             for (int64_t c = 0; c < channels; c++)
                 part[c] += is_product ? left[c] * right[c] : left[c];
@@ -259,22 +263,22 @@ INLINE void sums_of_image(const float *a, const float *b, int64_t pixels, int64_
 void effmed_sums(const float *a, const float *b, int64_t images, int64_t pixels, int64_t channels, float *parts,
                  float *sums)
 {
-    int64_t size = pixels * channels;
+    int64_t groups = groups_of(images, channels);
 #pragma omp parallel for schedule(static)
-    for (int64_t image = 0; image < images; image++) {
-        float *to = sums + image * channels, *part = parts + image * channels;
+    for (int64_t item = 0; item < images * groups; item++) {
+        int64_t first = item % groups * GROUP, n = groups == 1 ? channels : smaller(GROUP, channels - first);
+        int64_t at = item / groups * pixels * channels + first, to = item / groups * channels + first;
         if (b)
-            sums_of_image(a + image * size, b + image * size, pixels, channels, to, part, 1);
+            sums_of_image(a + at, b + at, pixels, channels, n, sums + to, parts + to, 1);
         else
-            sums_of_image(a + image * size, a + image * size, pixels, channels, to, part, 0);
+            sums_of_image(a + at, a + at, pixels, channels, n, sums + to, parts + to, 0);
     }
 }
 
-INLINE void scale_image(const float *x, const float *scale, const float *shift, int64_t pixels, int64_t channels,
-                        float *y, int streamed)
+INLINE void scale_pixel(const float *x, int64_t channels, const float *scale, const float *shift, float *y,
+                        int streamed)
 {
-    for (int64_t pixel = 0; pixel < pixels; pixel++, x += channels, y += channels)
-        FOR_EACH_CHANNEL(channels, streamed, y, x[c] * scale[c] + shift[c]);
+    FOR_EACH_CHANNEL(channels, streamed, y, x[c] * scale[c] + shift[c]);
 }
 
 /* y = scale * x + shift, both [images][channels]. */
@@ -282,7 +286,6 @@ void effmed_scale(const float *x, const float *scale, const float *shift, int64_
                   int64_t channels, float *y)
 {
     int streamed = is_streamed(y, images * pixels, channels);
-    int64_t size = pixels * channels;
-    FOR_EACH(images, scale_image(x + item * size, scale + item * channels, shift + item * channels, pixels, channels,
-                                 y + item * size, streamed))
+    FOR_EACH(images * pixels, scale_pixel(x + item * channels, channels, scale + item / pixels * channels,
+                                          shift + item / pixels * channels, y + item * channels, streamed))
 }

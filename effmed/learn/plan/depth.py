@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 Depth: TypeAlias = Literal["head", "all"] | int
 Manner: TypeAlias = Literal["head", "fine-tuned", "from scratch"]
 NEARLY_ALL = 0.999  # of the parameters carried over: what does not learn may not be random
-ONLY_BACKBONE = ("unfreeze_epochs", "layer_decay", "batch_norm", "gradient_checkpointing", "share_statistics")
+ONLY_BACKBONE = (
+    "unfreeze_epochs",
+    "layer_decay",
+    "batch_norm",
+    "gradient_checkpointing",
+    "share_statistics",
+    "fused_layers",
+)
 
 
 def plan_depth(recipe: Recipe, variant: Variant, native: NativeInput, reasons: Reasons) -> Depth:

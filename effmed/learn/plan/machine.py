@@ -24,10 +24,11 @@ BATCH_PIXELS = 32 * 300 * 300
 # memory) the same memory holds images, other processes and the system.
 MEMORY_FRACTION = {"cuda": 0.7, "cpu": 0.5, "mps": 0.5}
 MICRO_MIN = 8  # fewer images at a time make batch normalisation noisy: blocks are computed twice before that
-CHECKPOINTED_FRACTION = 0.55  # of an image's memory, where blocks are computed twice: B0 at 224 px took 0.50
+CHECKPOINTED_FRACTION = 0.55  # of an image's memory, where blocks are computed twice: B0 at 224 px took 0.34 to 0.50
 SHARED_BELOW = 16  # images at a time of a process, below which statistics of batch normalisation are shared
 FASTER = 1.1  # times as fast as float32, from which on half precision is worth its rounding
 COMPILED_FROM = 500_000  # images seen, from which on minutes of compiling are got back: 1.2 to 1.4 times as fast
+FUSED_GAIN = 1.4  # times as fast: a step of B0 at 224 px, 32 images, on two cores without AVX-512; docs/results.md
 BYTES_PER_GB = 1e9
 
 
@@ -140,7 +141,7 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
         reasons: Gets the sentences.
 
     Raises:
-        RecipeError: Memory is to be kept, but cannot.
+        RecipeError: Memory is to be kept, or layers are to be fused, but cannot.
     """
     train = recipe.train
     reasons.sentences["train.device"] = machine.name
@@ -154,13 +155,14 @@ def plan_machine(recipe: Recipe, machine: Machine, n_seen: int, reasons: Reasons
         else "of use on a CPU alone, where the C library is glibc"
     )
     compiles = reasons.choose("train.compile", train.compile, *_compiling(recipe, machine, n_seen))
-    fuses = reasons.choose("train.fused_layers", train.fused_layers, *_fusing(recipe, machine, compiles=compiles))
+    precision = plan_precision(recipe, machine, reasons)
+    fuses = plan_fused(recipe, machine, reasons, precision=precision, compiles=compiles)
     if train.time_budget_min:
         reasons.sentences["train.time_budget_min"] = f"{train.time_budget_min:g} min, {SET_BY_RECIPE}"
     return {
         "device": machine.device,
         "device_name": machine.name,
-        "precision": plan_precision(recipe, machine, reasons),
+        "precision": precision,
         "threads": reasons.choose(
             "train.threads",
             train.threads,
@@ -184,21 +186,23 @@ def _compiling(recipe: Recipe, machine: Machine, n_seen: int) -> tuple[bool, str
     return pays, why
 
 
-def _fusing(recipe: Recipe, machine: Machine, *, compiles: bool) -> tuple[bool, str]:
-    """Return whether effmed's own layers are used, and why.
+def plan_fused(recipe: Recipe, machine: Machine, reasons: Reasons, *, precision: Precision, compiles: bool) -> bool:
+    """Return whether layers compute with effmed's own kernels.
 
     Raises:
-        RecipeError: They are wanted, but cannot be, or with torch.compile, which cannot look into them.
+        RecipeError: They are wanted, but cannot be.
     """
-    wanted = recipe.train.fused_layers is True
-    if wanted and not machine.can_fuse:
-        problem = f"train.fused_layers = true, but not on this machine: {machine.fused_by or 'they are for CPUs'}"
-        raise RecipeError(problem, hint="leave train.fused_layers at auto")
-    if wanted and compiles:
-        problem = "train.fused_layers = true and train.compile = true exclude each other"
-        raise RecipeError(problem, hint="leave one of them at auto")
-    if not machine.can_fuse:
-        return False, f"layers of torch: {machine.fused_by}" if machine.fused_by else "effmed's own are for CPUs alone"
-    if compiles:
-        return False, "layers of torch, which torch.compile fuses"
-    return True, f"effmed's own layers, compiled by {machine.fused_by}: B0 learns 1.4 times as fast"
+    obstacles = (
+        (machine.device != "cpu", "they are for CPUs"),
+        (compiles, "torch.compile cannot look into them"),
+        (precision != "float32", f"they compute in float32, not in {precision}"),
+        (recipe.train.depth == "head", "the head learns alone"),
+        (not machine.can_fuse, machine.fused_by),
+    )
+    why_not = next((why for is_so, why in obstacles if is_so), "")
+    if recipe.train.fused_layers is True and why_not:
+        hint = "leave train.fused_layers at auto"
+        raise RecipeError(f"train.fused_layers = true, but layers stay those of torch: {why_not}", hint=hint)
+    why = f"compiled by {machine.fused_by}: B0 learns {FUSED_GAIN:g} times as fast"
+    why = f"layers of torch: {why_not}" if why_not else why
+    return reasons.choose("train.fused_layers", recipe.train.fused_layers, not why_not, why)

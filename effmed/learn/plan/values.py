@@ -88,7 +88,7 @@ class Machine:
         memory_bytes: Of the GPU; elsewhere what this process may use. 0 if unknown.
         speed: Multiply-adds per second of training, 0 where nobody measured it.
         can_keep_memory: Whether the C library can be told to keep freed memory.
-        can_fuse: Whether effmed's own layers were compiled here.
+        can_fuse: Whether effmed's own kernels were compiled here, and the network has layers for them.
         fused_by: The compiler, or what was in the way.
         processes: That train together, one per device; of a CPU they share cores and memory.
         bfloat16_gain: Steps in bfloat16 per step in float32 of the network that will be trained; 0 where nobody

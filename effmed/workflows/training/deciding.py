@@ -24,7 +24,7 @@ from effmed.learn.fitting.depth import check_depth
 from effmed.learn.machine.device import find_machine
 from effmed.learn.machine.probe import measure_network, measure_speed
 from effmed.learn.network import build_network, check_size_fits, takes_one_size
-from effmed.learn.plan import Plan, Reasons, make_plan, plan_precision
+from effmed.learn.plan import Plan, Reasons, make_plan, plan_fused, plan_precision
 from effmed.learn.scaling import AUTO, find_variant
 from effmed.learn.weights.candidates import find_candidates
 from effmed.learn.weights.find import find_native_input
@@ -90,8 +90,10 @@ def choose(training: Training, manifest: Manifest, talk: Talk) -> Training:
     if recipe.train.time_budget_min:
         talk.say("measuring how fast this machine trains")
         threads = machine.cores if recipe.train.threads == "auto" else recipe.train.threads
-        fused = machine.can_fuse and recipe.train.fused_layers is not False
-        speed = measure_speed(machine.device, plan_precision(recipe, machine, Reasons()), threads, fused=fused)
+        precision = plan_precision(recipe, machine, Reasons())
+        compiles = recipe.train.compile is True
+        fused = plan_fused(recipe, machine, Reasons(), precision=precision, compiles=compiles)
+        speed = measure_speed(machine.device, precision, threads, fused=fused)
         machine = replace(machine, speed=speed)
     fingerprint = make_fingerprint(manifest, recipe.data)
     variant, reason = choose_variant(recipe, fingerprint, machine, find_candidates(recipe.model.weights))

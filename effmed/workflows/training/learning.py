@@ -133,10 +133,9 @@ def _learn(job: Job, network: Module, state: TrainingState, best: Weights, talk:
     set_precision(job.plan)
     if job.plan.keep_memory:
         keep_memory()
-    if job.plan.fused_layers and find_kernels().library is None:
-        talk.warn(
-            f"train.fused_layers = true, but {find_kernels().why}: layers of torch give the same but for rounding"
-        )
+    kernels = find_kernels() if job.plan.fused_layers else None
+    if kernels is not None and kernels.library is None:
+        talk.warn(f"layers of torch take the place of effmed's own, the same but for rounding: {kernels.why}")
     if job.team.is_first:
         job.team.tell(str(job.run.folder))  # the others begin
     train, val = _examples(job, network, state, talk)

@@ -1,4 +1,5 @@
 import ctypes
+from itertools import product
 
 import pytest
 
@@ -10,6 +11,23 @@ pytestmark = pytest.mark.usefixtures("kernels")
 def test_layers_that_agree_with_torch_are_used():
     assert check.find_kernels() == build.load_kernels()
     assert check._agree()
+
+
+def test_every_size_that_is_compiled_is_asked_for(monkeypatch):
+    asked = set()
+    call = functions._call
+
+    def noted(name, *arguments):
+        if name == "effmed_depthwise":
+            shape = arguments[2]._obj
+            asked.add((shape.kernel, shape.stride, shape.channels % 16 == 0))
+        if name == "effmed_normalise":
+            asked.add(arguments[5])
+        call(name, *arguments)
+
+    monkeypatch.setattr(functions, "_call", noted)
+    assert check._agree()
+    assert asked == {*product((3, 5, 7), (1, 2), (False, True)), *functions.KINDS.values()}
 
 
 @pytest.mark.parametrize("wrong", sorted(build.SIGNATURES))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from effmed.learn.kernels import build, functions
-from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, NormaliseActivate
+from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -47,12 +47,25 @@ def assert_close(ours, theirs, tolerance=CLOSE):
 def threads(n):
     before = torch.get_num_threads()
     torch.set_num_threads(n)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def forget(mean, variance):
+    pass
 
 
 def normalised(kind):
-    return lambda *given: NormaliseActivate.apply(*given, EPS, kind)[0]
+    return lambda *given: NormaliseActivate.apply(*given, Normalisation(EPS, kind, forget))
+
+
+def moments(images, weight, bias, kind):
+    """Return outputs, mean and variance."""
+    found = []
+    outputs = NormaliseActivate.apply(images, weight, bias, Normalisation(EPS, kind, lambda *both: found.extend(both)))
+    return outputs, *found
 
 
 def normalised_by_torch(kind):
@@ -73,15 +86,22 @@ def test_normalisation_is_that_of_torch(shape, kind):
 def test_mean_and_variance_are_right_far_from_zero():
     """Sums of squares in float32 would have lost all digits of the variance."""
     images = pictures(4, 8, 40, 40) + 1000
-    _, mean, variance = NormaliseActivate.apply(images, torch.ones(8), torch.zeros(8), EPS, "silu")
+    _, mean, variance = moments(images, torch.ones(8), torch.zeros(8), "silu")
     exact = images.double()
     assert torch.allclose(mean.double(), exact.mean((0, 2, 3)), rtol=1e-7)
     assert torch.allclose(variance.double(), exact.var((0, 2, 3), unbiased=False), rtol=1e-6)
 
 
+def test_outputs_and_gradients_are_those_of_torch_far_from_zero():
+    """As near as what goes in: a step of float32 at 1000 is 6e-5."""
+    given = (pictures(4, 8, 20, 20) + 1000, *per_channel(8))
+    theirs = learned(normalised_by_torch("silu"), *(each.double() for each in given))
+    assert_close(learned(normalised("silu"), *given), theirs, 2e-4)
+
+
 def test_channels_that_do_not_vary_have_no_variance():
     images = torch.full((2, 8, 9, 9), 0.1).to(memory_format=torch.channels_last)
-    outputs, mean, variance = NormaliseActivate.apply(images, torch.ones(8), torch.full((8,), 3.0), EPS, "identity")
+    outputs, mean, variance = moments(images, torch.ones(8), torch.full((8,), 3.0), "identity")
     assert torch.all(variance == 0)
     assert torch.allclose(mean, torch.tensor(0.1))
     assert torch.allclose(outputs, torch.tensor(3.0), atol=1e-5)
@@ -100,7 +120,7 @@ def test_what_is_no_number_stays_none_and_in_its_channel():
     images = pictures(2, 8, 6, 6)
     images[1, 3, 2, 2] = float("nan")
     images[0, 5, 0, 0] = float("inf")
-    outputs, _, _ = NormaliseActivate.apply(images, torch.ones(8), torch.zeros(8), EPS, "silu")
+    outputs, _, _ = moments(images, torch.ones(8), torch.zeros(8), "silu")
     broken = outputs.isnan().any(dim=0).flatten(1).any(dim=1)
     assert broken.tolist() == [channel in {3, 5} for channel in range(8)]
 
@@ -118,7 +138,12 @@ def test_large_tensors_are_written_past_the_cache_and_are_the_same():
         learned(lambda a, b: functional.conv2d(a, b, padding=1, groups=64), images.double(), kernels.double()),
         1e-5,
     )
-    assert torch.equal(Excite.apply(images, torch.zeros_like), torch.zeros_like(images))
+    factors = torch.rand(8, 64, 1, 1, generator=torch.Generator().manual_seed(5))
+    assert_close(
+        learned(lambda pixels: Excite.apply(pixels, lambda means: factors * means.exp()), images),
+        learned(lambda pixels: pixels * factors * pixels.mean((2, 3), keepdim=True).exp(), images.double()),
+        1e-5,
+    )
 
 
 def convolved(rows, columns, kernel, stride, before, after):
@@ -204,12 +229,12 @@ def test_gradients_in_another_order_of_memory_are_the_same():
 
 def test_numbers_do_not_depend_on_the_threads():
     """Bit for bit: a training may be resumed where there are more cores."""
-    images, (weight, bias) = pictures(5, 24, 19, 18), per_channel(24)
-    kernels = pictures(24, 1, 5, 5, seed=4)
+    images, (weight, bias) = pictures(5, 40, 19, 18), per_channel(40)
+    kernels = pictures(40, 1, 5, 5, seed=4)
     geometry = Geometry(2, (1, 2), (9, 9))
 
     def layers(pixels, taps, scale, shift):
-        found = NormaliseActivate.apply(ConvolveDepthwise.apply(pixels, taps, geometry), scale, shift, EPS, "silu")[0]
+        found = normalised("silu")(ConvolveDepthwise.apply(pixels, taps, geometry), scale, shift)
         return Excite.apply(found, torch.sigmoid)
 
     found = []
@@ -217,6 +242,18 @@ def test_numbers_do_not_depend_on_the_threads():
         with threads(n):
             found.append(learned(layers, images, kernels, weight, bias))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("n_images", [1, 33])  # fewer and more than are computed whole
+@pytest.mark.parametrize("channels", [8, 40, 96])
+def test_few_images_are_the_same_as_many(n_images, channels):
+    own, by_torch = convolved(6, 5, 3, 1, (1, 1), (1, 1))
+    given = pictures(n_images, channels, 6, 5), pictures(channels, 1, 3, 3, seed=2)
+    assert_close(learned(own, *given), learned(by_torch, *(each.double() for each in given)))
+    assert_close(
+        learned(lambda pixels: Excite.apply(pixels, torch.sigmoid), given[0]),
+        learned(lambda pixels: pixels * pixels.mean((2, 3), keepdim=True).sigmoid(), given[0].double()),
+    )
 
 
 def test_every_kernel_is_declared():

@@ -12,8 +12,8 @@ from torch.nn import functional
 from effmed.learn.fitting import start_training
 from effmed.learn.kernels import layers
 from effmed.learn.kernels.build import Kernels
-from effmed.learn.kernels.layers import fuse_layers
-from effmed.learn.machine.statistics import seen_in_parts
+from effmed.learn.kernels.layers import can_fuse, fuse_layers
+from effmed.learn.machine.statistics import checkpoint_blocks, seen_in_parts
 from effmed.learn.network import build_network
 from tests.learn import make
 
@@ -28,7 +28,8 @@ def built(name="test_efficientnet", **settings):
 
 def fused(network):
     copied = deepcopy(network)
-    assert fuse_layers(copied) > 0
+    fuse_layers(copied)
+    assert any(isinstance(module, FUSED) for module in copied.modules())
     return copied
 
 
@@ -45,30 +46,70 @@ def learned(network, pixels):
     return float(loss.detach()), gradients, torch.cat([buffer.double().flatten() for buffer in network.buffers()])
 
 
+NETWORKS = [
+    "test_efficientnet",
+    "tf_efficientnet_b0",
+    "efficientnet_b0",
+    "tf_efficientnet_lite0",
+    "tf_efficientnetv2_b0",
+]
+
+
 @needs_kernels
-@pytest.mark.parametrize(
-    "name",
-    ["test_efficientnet", "tf_efficientnet_b0", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnetv2_b0"],
-)
-def test_a_step_is_nearer_to_the_exact_one_than_torch_comes(name):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_is_the_exact_one_but_for_rounding(name):
+    """In float64 the same network, with layers of torch; the gradient of a ReLU6 jumps where rounding decides."""
     network = built(name)
     own, exact = fused(network), deepcopy(network).double()
     pixels = images()
-    (loss, gradients, statistics), theirs = learned(own, pixels), learned(network, pixels)
-    exact_loss, exact_gradients, exact_statistics = learned(exact, pixels.double())
-    assert loss == pytest.approx(exact_loss, abs=max(2 * abs(theirs[0] - exact_loss), 1e-5))
-    assert (gradients - exact_gradients).norm() <= 1.5 * (theirs[1] - exact_gradients).norm()
-    assert (statistics - exact_statistics).norm() <= 1.5 * (theirs[2] - exact_statistics).norm() + 1e-6
+    (loss, gradients, statistics), theirs = learned(own, pixels), learned(exact, pixels.double())
+    assert loss == pytest.approx(theirs[0], abs=1e-4)
+    tolerance = 0.1 if "lite" in name else 1e-3
+    assert (gradients - theirs[1]).norm() <= tolerance * theirs[1].norm()
+    assert (statistics - theirs[2]).norm() <= 1e-4 * theirs[2].norm()
+
+
+class Counted(nn.Module):
+    """Counts how often an activation is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, x):
+        self.n_calls += 1
+        return x.sigmoid()
 
 
 @needs_kernels
-def test_blocks_that_are_computed_twice_have_the_same_gradients():
-    once = fused(built("tf_efficientnet_b0", drop_path_rate=0.0))
+@pytest.mark.parametrize("drop_path", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "tf_efficientnet_lite0"])
+def test_blocks_that_are_computed_twice_have_the_same_gradients_and_statistics(name, drop_path):
+    once = fused(built(name, drop_path_rate=drop_path))
     twice = deepcopy(once)
-    twice.set_grad_checkpointing(True)
-    (loss, gradients, _), (again, same, _) = learned(once, images()), learned(twice, images())
-    assert loss == pytest.approx(again, abs=1e-6)
-    assert torch.allclose(gradients, same, rtol=1e-4, atol=1e-5 * float(gradients.abs().max()))
+    checkpoint_blocks(twice)
+    found = []
+    for each in (once, twice):
+        torch.manual_seed(3)
+        found.append(learned(each, images()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-5 * float(found[0][1].abs().max()))
+    for (label, one), other in zip(once.named_buffers(), twice.buffers(), strict=True):
+        assert "num_batches" in label or torch.allclose(one, other, rtol=1e-5, atol=1e-7), label
+
+
+@needs_kernels
+def test_the_second_pass_computes_no_block_thrice():
+    network = built("tf_efficientnet_b0")
+    counted = Counted()
+    for block in network.blocks.modules():
+        if isinstance(block, SqueezeExcite):
+            block.gate = counted
+    own = fused(network)
+    checkpoint_blocks(own)
+    learned(own, images())
+    gates = {id(module.gate): module.gate for module in own.modules() if isinstance(module, SqueezeExcite)}
+    assert sum(gate.n_calls for gate in gates.values()) == 16 * 3  # both passes, and its own gradient
 
 
 @needs_kernels
@@ -161,7 +202,7 @@ def test_a_batch_of_one_pixel_is_refused_as_by_torch():
 )
 def test_other_layers_stay_those_of_torch(layer):
     kind = type(layer)
-    assert fuse_layers(layer) == 0
+    fuse_layers(layer)
     assert type(layer) is kind
 
 
@@ -171,7 +212,8 @@ def test_what_a_layer_cannot_do_torch_does(change):
     torch.manual_seed(0)
     theirs = BatchNormAct2d(16, **change)
     own = deepcopy(theirs)
-    assert fuse_layers(own) == 1
+    fuse_layers(own)
+    assert isinstance(own, FUSED)
     pixels = torch.rand(2, 16, 5, 5).to(memory_format=torch.channels_last)
     assert torch.equal(own(pixels), theirs(pixels))
     assert torch.equal(own.running_var, theirs.running_var)
@@ -198,14 +240,28 @@ def test_other_orders_of_memory_are_left_to_torch():
 def test_without_kernels_nothing_changes(monkeypatch):
     monkeypatch.setattr(layers, "find_kernels", lambda: Kernels(None, "no compiler"))
     network = built()
-    assert fuse_layers(network) == 0
+    fuse_layers(network)
     assert not any(isinstance(module, FUSED) for module in network.modules())
 
 
 @needs_kernels
 @pytest.mark.parametrize("wanted", [False, True])
-@pytest.mark.parametrize("twice", [False, True])
-def test_a_training_starts_with_the_layers_that_are_planned_unless_blocks_are_computed_twice(wanted, twice):
-    made = make.plan(fused_layers=wanted, gradient_checkpointing=twice)
+def test_a_training_starts_with_the_layers_that_are_planned(wanted):
+    made = make.plan(fused_layers=wanted)
     state = start_training(build_network(made), made)
-    assert any(isinstance(module, FUSED) for module in state.network.modules()) == (wanted and not twice)
+    assert any(isinstance(module, FUSED) for module in state.network.modules()) == wanted
+
+
+@needs_kernels
+def test_weights_that_are_not_float32_are_left_to_torch():
+    layer = nn.Conv2d(16, 16, 3, groups=16, bias=False).double()
+    fuse_layers(layer)
+    with pytest.raises(RuntimeError, match="type"):
+        layer(torch.rand(2, 16, 5, 5).to(memory_format=torch.channels_last))
+
+
+def test_what_can_be_fused_is_said(monkeypatch, kernels):
+    assert can_fuse(built()) == (True, layers.find_kernels().why)
+    assert can_fuse(timm.create_model("resnet18")) == (False, "there are none for the layers of this network")
+    monkeypatch.setattr(layers, "find_kernels", lambda: Kernels(None, "no compiler"))
+    assert can_fuse(built()) == (False, "no compiler")

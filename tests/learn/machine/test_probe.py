@@ -4,7 +4,7 @@ import torch
 from effmed.data.pixels import Preprocessing
 from effmed.learn.bundle import weights_digest
 from effmed.learn.machine import probe
-from effmed.learn.network import build_network
+from effmed.learn.network import build_network, create_network
 from effmed.learn.scaling import count, stages
 from tests.learn import make
 
@@ -56,6 +56,10 @@ def test_what_is_measured_are_the_layers_that_will_learn(monkeypatch):
         probe.measure_network(*network(fused_layers=fused), asks_precision=False).image_bytes for fused in (False, True)
     )
     assert 0.5 < own / plain < 0.9
+    without = create_network("resnet18", n_outputs=1, channels=1)
+    measured = probe.measure_network(without, make.plan(fused_layers=True), asks_precision=False)
+    assert not measured.can_fuse
+    assert measured.fused_by == "there are none for the layers of this network"
     asked = []
     monkeypatch.setattr(probe, "_make_step", lambda *_, fused: asked.append(fused) or (lambda: None))
     monkeypatch.setattr(probe, "PROBE_S", 0.0)
