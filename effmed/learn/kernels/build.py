@@ -10,11 +10,10 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from effmed.run import cache_folder
 
@@ -72,17 +71,16 @@ class Kernels:
 def load_kernels() -> Kernels:
     """Load the compiled layers, from the cache or compiled now: some seconds, once per machine and version.
 
-    Threads are those of torch, by the OpenMP that torch has loaded: another pool of threads beside it would keep the
-    cores from each other.
+    They are linked with no OpenMP: its functions are found in that of GNU which torch has loaded for all. Another one
+    would have threads of its own beside torch's, and both would want all cores.
     """
-    if not hasattr(os, "RTLD_NOLOAD") or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]  # torch's
-        return Kernels(None, "torch has no OpenMP of GNU here")
+    if sys.platform != "linux":
+        return Kernels(None, "they are compiled on Linux alone")
     compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         return Kernels(None, "no compiler of C (gcc) was found")
     try:
-        _share_threads()
-        version = _output([compiler, "--version"]).partition("\n")[0].strip() or Path(compiler).name
+        version = _output([compiler, "--version"]).partition("\n")[0]
         return Kernels(_load(compiler, _own_folder() / f"{_key(version)}.so"), version)
     except (OSError, subprocess.SubprocessError) as error:
         return Kernels(None, f"{Path(compiler).name}: {_first_line(error)}")
@@ -123,19 +121,6 @@ def _load(compiler: str, file: Path) -> ctypes.CDLL:
         file.unlink()  # what is loaded once stays so: it is for the next command to compile it again
         raise OSError(f"{file.name} lacked a kernel and was removed") from error
     return library
-
-
-def _share_threads() -> None:
-    """Let libraries that are loaded from now on find the OpenMP of GNU that torch computes with.
-
-    Other packages bring some of their own. Torch's is known by the name of the file that came with it, even where a
-    file of the same name was loaded before and serves both; without such a file it is the system's.
-
-    Raises:
-        OSError: Torch computes with another, or the system knows none.
-    """
-    shipped = sorted(path.name for path in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    ctypes.CDLL(shipped[0] if shipped else "libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_GLOBAL)
 
 
 def _key(version: str) -> str:

@@ -36,7 +36,7 @@ PROBED_IMAGES = 2  # batch normalisation needs two
 PROBE_PRECISION_S = 5.0
 WORTH_PROBING_S = 600.0  # the probe takes a hundredth of that
 COPIES_OF_WEIGHTS = 4  # weights, gradients, two moments
-# Gradients of activations: what B0 and Lite0 took at 224 px was 0.76 to 0.96 of the product, with either kind of layers.
+# Gradients of activations: B0 and Lite0 took 0.76 to 0.96 of the product at 224 px, with layers of either kind.
 BACKWARD_FACTOR = 1.3
 
 

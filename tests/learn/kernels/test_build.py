@@ -104,6 +104,11 @@ def test_without_a_compiler_the_reason_is_said(monkeypatch, cache):
     assert load() == build.Kernels(None, "no compiler of C (gcc) was found")
 
 
+def test_elsewhere_than_on_linux_nothing_is_compiled(monkeypatch, cache):
+    monkeypatch.setattr(build.sys, "platform", "win32")
+    assert load() == build.Kernels(None, "they are compiled on Linux alone")
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -146,6 +146,17 @@ def test_networks_that_do_not_learn_are_computed_by_torch():
 
 
 @needs_kernels
+@pytest.mark.parametrize("theirs", [nn.Conv2d(16, 16, 3, groups=16, bias=False), SqueezeExcite(16)])
+def test_layers_that_get_float32_where_half_is_wanted_leave_it_to_torch(theirs):
+    own = deepcopy(theirs)
+    fuse_layers(own)
+    assert isinstance(own, FUSED)
+    pixels = images(channels=16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(own(pixels), theirs(pixels))
+
+
+@needs_kernels
 def test_statistics_that_are_kept_are_kept():
     network = built()
     own = fused(network)
