@@ -94,10 +94,10 @@ def read_raster(path: Path, frame: int, *, kind: str, window: str, max_megapixel
         check_size(picture.height, picture.width, n_frames, max_megapixels)
         mode, bits, raw_mode = picture.mode, _bits(picture), _raw_mode(picture)
         is_negative = picture.mode.startswith("I;16") and _is_white_zero(picture)
-        upright = PIL.ImageOps.exif_transpose(picture)  # decodes; raises where the file is cut off
+        PIL.ImageOps.exif_transpose(picture, in_place=True)  # decodes; raises where the file is cut off
         if kind == "jpeg":
             _check_jpeg(path.read_bytes())
-        values = _deep(path) if raw_mode in DEEP_RAW_MODES else _values(upright)
+        values = _deep(path) if raw_mode in DEEP_RAW_MODES else _values(picture)
     if values.dtype == np.uint8:
         refuse_windows(window, "8-bit grey levels" if values.ndim == 2 else "colours")
         pixels: Pixels = values if values.ndim == 2 else grey_if_equal(values)
@@ -120,11 +120,15 @@ def _check_jpeg(source: bytes) -> None:
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[PIL.Image.Image]:
-    """Open as the kind it is, without Pillow's limit of size: ours is the user's, checked before decoding."""
+    """Open as the kind it is, without Pillow's limit of size: ours is the user's, checked before decoding.
+
+    Pillow gets a file and no path: by a path it maps a plain TIFF into memory at the size that it has after turning it,
+    and mixes up the pixels of those that lie on their side.
+    """
     limit = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = None
     try:
-        with PIL.Image.open(path, formats=(kind.upper(),)) as picture:
+        with path.open("rb") as file, PIL.Image.open(file, formats=(kind.upper(),)) as picture:
             yield picture
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = limit
@@ -154,7 +158,7 @@ def _is_white_zero(picture: PIL.Image.Image) -> bool:
 def _values(picture: PIL.Image.Image) -> NDArray[Any]:
     """Return ``(height, width)`` grey (uint8, uint16 or wider) or ``(height, width, 3)`` uint8."""
     if picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint16)
+        return np.asarray(picture).astype(np.uint16, copy=False)
     if picture.mode in ("I", "F"):
         return np.asarray(picture)
     if picture.mode in ("1", "L"):
@@ -184,7 +188,8 @@ def _choose_windows(values: NDArray[Any], window: str) -> tuple[Window, ...]:
 def _own_window(values: NDArray[Any], window: str) -> Window:
     """Return the window that the picture's own values give."""
     if values.dtype == np.uint16:
-        counts = np.bincount(values.ravel(), minlength=MAX_UINT16 + 1)
+        n_levels = MAX_UINT16 + 1
+        counts = cv2.calcHist([values], [0], None, [n_levels], [0, n_levels]).ravel().astype(np.intp)
         is_full = window == "full"
         return full_window(0.0, float(MAX_UINT16)) if is_full else percentile_window(_every_uint16(), counts)
     finite = values[np.isfinite(values)].astype(np.float64)

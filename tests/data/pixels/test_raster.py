@@ -123,11 +123,26 @@ def test_colour_whose_channels_differ_in_one_pixel_is_colour(tmp_path):
     assert np.array_equal(read(picture(tmp_path / "a.png", colour)).pixels, colour)
 
 
-def test_exif_orientation_is_obeyed(tmp_path):
+@pytest.mark.parametrize(("kind", "error"), [("png", 0), ("tif", 0), ("webp", 0), ("jpg", 2)])  # JPEG rounds
+def test_exif_orientation_is_obeyed(tmp_path, kind, error):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rows run down the right side
-    path = picture(tmp_path / "a.png", RAMP[:4], exif=exif)
-    assert np.array_equal(read(path).pixels, np.rot90(RAMP[:4], -1))
+    options = {"lossless": True} if kind == "webp" else {}
+    options |= {"tiffinfo": {0x0112: 6}} if kind == "tif" else {"exif": exif}
+    levels = np.repeat(np.repeat(RAMP[:4], 8, axis=0), 8, axis=1)
+    found = read(picture(tmp_path / f"a.{kind}", levels, **options)).pixels.astype(int)
+    expected = np.rot90(levels, -1)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= error
+
+
+def test_deep_levels_are_turned_too(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(DEEP_RAMP[:32]).save(tmp_path / "a.png", exif=exif)
+    PIL.Image.fromarray(DEEP_RAMP[:32]).save(tmp_path / "a.tif", tiffinfo={0x0112: 6})
+    for name in ("a.png", "a.tif"):
+        assert np.array_equal(read(tmp_path / name, window="full").pixels, np.rot90(DEEP_RAMP[:32], -1))
 
 
 def test_deep_grey_in_three_channels_keeps_its_levels(tmp_path):
