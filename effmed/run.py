@@ -149,6 +149,12 @@ def cache_folder() -> Path:
     return Path(named) if named else platformdirs.user_cache_path("effmed")
 
 
+def kernels_folder() -> Path:
+    """Return where this user's compiled kernels lie: several users may share a cache, but no code."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    return cache_folder() / f"kernels-{user}"
+
+
 def make_run_folder(folder: Path | None, *, data: Path, variant: str) -> Run:
     """Create the folder of a new run: ``folder``, or the next free ``runs/<data>-<variant>-<n>``.
 

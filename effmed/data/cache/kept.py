@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from effmed.data.cache.opened import IMAGES, SPEC
 from effmed.data.cache.shards import INDEX
-from effmed.run import cache_folder, machine_error
+from effmed.run import cache_folder, kernels_folder, machine_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +22,11 @@ REMEMBERED = ("headers", "contents")
 
 @dataclass(frozen=True)
 class Kept:
-    """Images that were decoded in one way, or what is remembered of files.
+    """Images that were decoded in one way, or something else.
 
     Attributes:
         what: In words.
-        n_images: How many images; 0 for what is remembered of files.
+        n_images: How many images; 0 for something else.
         bytes: Size on disk.
     """
 
@@ -44,6 +44,8 @@ def describe_cache(folder: Path | None = None) -> tuple[Kept, ...]:
     place = folder or cache_folder()
     kept = [_describe_group(group) for group in sorted((place / IMAGES).glob("*/"))]
     kept += [Kept(f"{name} of files", 0, _size(place / name)) for name in REMEMBERED if (place / name).is_dir()]
+    kernels = place / kernels_folder().name
+    kept += [Kept("kernels compiled for this machine", 0, _size(kernels))] if kernels.is_dir() else []
     return tuple(sorted(kept, key=lambda each: -each.bytes))
 
 
@@ -61,7 +63,7 @@ def clear_cache(folder: Path | None = None) -> int:
     """
     place = folder or cache_folder()
     freed = 0
-    for name in (IMAGES, *REMEMBERED):
+    for name in (IMAGES, *REMEMBERED, kernels_folder().name):
         target = place / name
         if target.is_dir():
             n_bytes = _size(target)

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from effmed.run import cache_folder
+from effmed.run import kernels_folder
 
 FOLDER = Path(__file__).parent
 SOURCES = ("normalise.c", "depthwise.c")
@@ -87,12 +87,12 @@ def load_kernels() -> Kernels:
 
 
 def _own_folder() -> Path:
-    """Return this user's folder in the cache, which several users may share: code of others is never loaded.
+    """Return this user's folder, made if need be: code that somebody else may have written is never loaded.
 
     Raises:
         PermissionError: It belongs to somebody else, or others may write into it.
     """
-    folder = cache_folder() / f"kernels-{os.getuid()}"
+    folder = kernels_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & WRITABLE_BY_OTHERS:

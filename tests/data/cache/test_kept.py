@@ -5,6 +5,7 @@ import pytest
 from effmed.data.cache import clear_cache, describe_cache, open_cache
 from effmed.data.pixels import Preprocessing
 from effmed.errors import MachineError
+from effmed.run import kernels_folder
 from tests import make
 
 SPEC = Preprocessing(height=8, width=6, channels=1, depth="uint8", window="stored", max_megapixels=1.0)
@@ -21,6 +22,8 @@ def cache(tmp_path):
     open_cache(manifest.with_frame(manifest.frame.iloc[:1]), reduced, folder=folder)
     (folder / "headers").mkdir()
     (folder / "headers" / "a").write_bytes(bytes(100))
+    (folder / kernels_folder().name).mkdir()
+    (folder / kernels_folder().name / "a.so").write_bytes(bytes(70))
     return folder
 
 
@@ -31,6 +34,7 @@ def test_every_kind_of_pixels_is_told_with_its_images_and_bytes(cache):
     assert whole.bytes > 2 * (8 * 6 + 64 * 64)
     assert told["8 px high x 6 px wide, 1 channel(s), uint8, window stored, reduced decoding"].n_images == 1
     assert (told["headers of files"].n_images, told["headers of files"].bytes) == (0, 100)
+    assert told["kernels compiled for this machine"].bytes == 70
 
 
 def test_the_largest_comes_first(cache):
@@ -47,14 +51,15 @@ def test_an_empty_cache_holds_nothing(tmp_path):
 def test_a_damaged_cache_is_told_all_the_same(cache, name):
     for path in cache.rglob(name):
         path.write_text("x")
-    assert len(describe_cache(cache)) == 3 + (cache / "contents").is_dir()
+    assert len(describe_cache(cache)) == 4 + (cache / "contents").is_dir()
 
 
 def test_clearing_removes_what_effmed_wrote_and_nothing_else(cache):
     (cache / "mine.txt").write_text("text")
+    (cache / "kernels-of-others").mkdir()
     told = sum(each.bytes for each in describe_cache(cache))
     assert clear_cache(cache) == told
-    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in cache.iterdir()) == ["kernels-of-others", "mine.txt"]
 
 
 def test_what_cannot_be_deleted_is_an_error(cache, monkeypatch):
