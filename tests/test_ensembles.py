@@ -255,6 +255,7 @@ def test_a_training_starts_from_one_network_and_not_from_several(folded, data, t
     assert json.loads(Run(tmp_path / "yes").plan.read_text())["weights"] == "bundle fold-1"
 
 
+@pytest.mark.slow
 def test_seeds_are_an_ensemble_of_the_networks_that_each_seed_gives_alone(data, tmp_path):
     workflows.train(training(data, tmp_path / "seeds", "train.seeds=2", "train.seed=5"))
     workflows.train(training(data, tmp_path / "alone", "train.seed=6"))
@@ -272,6 +273,7 @@ def test_seeds_are_an_ensemble_of_the_networks_that_each_seed_gives_alone(data, 
     assert not any("out-of-fold" in text.lower() for text in warnings)
 
 
+@pytest.mark.slow
 def test_a_network_that_waits_starts_from_the_weights_of_the_first(data, tmp_path, monkeypatch):
     """The weights that an ensemble started from may be gone when it is resumed."""
     workflows.train(training(data, tmp_path / "first", "train.epochs=1"))
@@ -338,6 +340,7 @@ def test_the_bundle_of_an_ensemble_is_free_of_patients_and_paths(folded):
     assert torch.is_tensor(next(read_bundle(bundle).network.parameters()))
 
 
+@pytest.mark.slow
 def test_patients_that_are_one_prediction_each_have_one_out_of_fold(data, tmp_path):
     settings = ("train.folds=2", "train.epochs=1", "data.level=patient")
     workflows.train(training(data, tmp_path / "run", *settings))
@@ -348,6 +351,7 @@ def test_patients_that_are_one_prediction_each_have_one_out_of_fold(data, tmp_pa
     assert len(table) == len(fold_of)
 
 
+@pytest.mark.slow
 def test_heads_that_learn_alone_are_an_ensemble_too_and_resume_to_the_same(data, tmp_path, monkeypatch):
     workflows.train(training(data, tmp_path / "first", "train.epochs=1"))
     settings = (f"model.weights={tmp_path / 'first'}", "train.depth=head", "train.folds=2", "train.epochs=2")

@@ -272,6 +272,7 @@ def test_a_label_whose_val_lacks_a_kind_has_no_operating_point_and_the_report_sa
     assert any("no operating point for class 'always' on val" in text for text in again.data.warnings)
 
 
+@pytest.mark.slow
 def test_folds_of_several_labels_are_judged_and_calibrated_together(images, tmp_path):
     settings = ("imbalance.method=asymmetric", "train.folds=2", "train.epochs=1")
     workflows.train(training(images, tmp_path / "run", *settings))

@@ -61,6 +61,7 @@ def headers(rows: list[Row]) -> dict[str, Dataset]:
 # ---------------------------------------------------------------- made again
 
 
+@pytest.mark.slow
 def test_making_an_image_twice_gives_the_same_bytes(made: Path) -> None:
     for one in make.acquisitions()[::6]:
         again = io.BytesIO()
@@ -68,10 +69,12 @@ def test_making_an_image_twice_gives_the_same_bytes(made: Path) -> None:
         assert again.getvalue() == (made / one.path).read_bytes(), one.path
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_what_the_script_makes(made: Path) -> None:
     assert (COMMITTED / "labels.csv").read_bytes() == (made / "labels.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_committed_pixels_are_what_the_script_makes(made: Path, headers: dict[str, Dataset]) -> None:
     for path, header in headers.items():
         new, old = (stored_values(one).astype(int) for one in (dcmread(made / path), header))
@@ -79,6 +82,7 @@ def test_the_committed_pixels_are_what_the_script_makes(made: Path, headers: dic
         np.testing.assert_allclose(new, old, rtol=0, atol=1, err_msg=path)
 
 
+@pytest.mark.slow
 def test_the_committed_headers_are_what_the_script_makes(made: Path, headers: dict[str, Dataset]) -> None:
     for path, header in headers.items():
         new = dcmread(made / path)

@@ -7,6 +7,7 @@ from benchmarks import ingest, radiographs
 from effmed.data.pixels import read_header
 
 
+@pytest.mark.slow
 def test_every_row_has_a_figure():
     tiny = "--headers 6 --files 12 --side 512 --images 40 --pairs 4 --turns 1 --cached 2"
     rows = list(ingest.make_rows(ingest.parse([*tiny.split(), "--network", "test_efficientnet"])))
@@ -23,6 +24,7 @@ def test_every_row_has_a_figure():
     assert all(row.ours and row.result for row in rows)
 
 
+@pytest.mark.slow
 def test_a_scan_finds_all_files_and_has_memory():
     found = ingest.measure_scan(5)
     assert found["n_images"] == 5

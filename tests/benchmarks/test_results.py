@@ -23,6 +23,7 @@ def made(tmp_path_factory):
     return trials, [results.run_trial(trial, root / "runs", command) for trial in trials], command
 
 
+@pytest.mark.slow
 def test_each_training_is_a_row_with_its_difference_from_the_first(made):
     trials, runs, _ = made
     lines = list(results.table(trials, runs))
@@ -34,6 +35,7 @@ def test_each_training_is_a_row_with_its_difference_from_the_first(made):
     assert all("(" in row[1] and row[2].startswith(("0.", "1.")) and int(row[5]) > 0 for row in (first, second))
 
 
+@pytest.mark.slow
 def test_a_training_that_is_there_is_not_made_again(made):
     trials, runs, command = made
     before = Run(runs[0]).done.stat().st_mtime_ns

@@ -93,11 +93,20 @@ def test_it_runs_as_a_module():
         (["trian"], 2, "No such command"),
     ],
 )
-def test_wrong_requests_end_with_their_exit_code(tmp_path, arguments, code, says):
-    done = subprocess.run(
-        [sys.executable, "-m", "effmed", *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_requests_end_with_their_exit_code(tmp_path, monkeypatch, capsys, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["effmed", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (code, "")
+    assert says in said.err
+    assert "Traceback" not in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_request_ends_a_process_with_its_exit_code(tmp_path):
+    command = [sys.executable, "-m", "effmed", "train", "--data", "does-not-exist"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" not in done.stderr

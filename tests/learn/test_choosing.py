@@ -147,6 +147,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow
 @given(
     base=st.fixed_dictionaries(LIMITS),
     key=st.sampled_from(sorted(LIMITS)),
@@ -163,6 +164,7 @@ def test_more_of_anything_never_leads_to_a_smaller_network(base, key, more, devi
     assert {before, after} <= names
 
 
+@pytest.mark.slow
 @given(images=st.integers(1, 10**6), more=st.floats(1, 100), memory=st.integers(1, 400 * GB))
 def test_more_images_do_not_need_more_memory(images, more, memory):
     few, many = (choose(images=n, memory=memory)[0] for n in (images, int(images * more)))

@@ -34,6 +34,7 @@ def alone(**changes):
     return [asdict(epoch) for epoch in fit(state, make.images(40), make.images(21, seed=1), plan)]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_history_of_one_with_the_doubled_batch(tmp_path):
     changes = {"batch_size": 16, "epochs": 3}
     found = together(tmp_path, **changes, micro_batch=8, processes=2, share_statistics=True)
@@ -47,6 +48,7 @@ def test_two_processes_have_the_history_of_one_with_the_doubled_batch(tmp_path):
             assert one[name] == pytest.approx(single[name], rel=2e-3)
 
 
+@pytest.mark.slow
 def test_statistics_that_are_not_shared_differ_from_those_of_one_process(tmp_path):
     """What the test above shows is not so by itself."""
     changes = {"batch_size": 16, "epochs": 3}
