@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 PENDING_PER_WORKER = 8  # items ahead: enough that no process waits, few enough to fit in memory
 LIMIT_S = 120.0  # for one item; the slowest real image takes a few seconds
+# Forking a process in which torch runs threads can hang: on Linux one without torch is forked, which has imported
+# pandas, pydicom and what else takes seconds.
+START = "forkserver" if sys.platform == "linux" else "spawn"
+IMPORTED_ONCE = "effmed.data.decode"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,6 +67,13 @@ class _Flight(Generic[T]):
 def n_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_early() -> None:
+    """Let the process that is forked import what all need, while this one is busy with something else."""
+    if START == "forkserver":
+        get_context(START).set_forkserver_preload([IMPORTED_ONCE])
+        forkserver.ensure_running()
 
 
 def work_through(job: Job[T, R], items: Iterable[T], *, workers: int = 0) -> Iterator[R]:
@@ -136,8 +148,8 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     Raises:
         MachineError: They cannot start.
     """
-    # spawn: forking a process in which torch runs threads can hang
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_process)
+    start_early()
+    executor = ProcessPoolExecutor(workers, mp_context=get_context(START), initializer=_prepare_process)
     try:
         _check_answer(executor)
         yield executor
@@ -147,10 +159,17 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _check_answer(executor: ProcessPoolExecutor) -> None:
     try:
-        executor.submit(os.getpid).result()
+        theirs = executor.submit(_source).result()
     except BrokenProcessPool as error:
         hint = "a script must call effmed below: if __name__ == '__main__':; or use one process: train.threads=1"
         raise MachineError("processes that read images cannot be started", hint=hint) from error
+    if theirs != _source():
+        hint = "let PYTHONPATH name the one that is wanted; or use one process: train.threads=1"
+        raise MachineError(f"processes read images with another effmed: {theirs}", hint=hint)
+
+
+def _source() -> str:
+    return __file__
 
 
 def _prepare_process() -> None:

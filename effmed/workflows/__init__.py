@@ -68,6 +68,12 @@ def train(training: Training, talk: Talk | None = None) -> Trained | None:
 
     None in all processes but the first, where torchrun or srun started several.
     """
+    from effmed.data.processes import start_early
+    from effmed.learn.kernels.build import compile_early
+
+    start_early()  # other cores have work while this one imports torch
+    if training.recipe.train.fused_layers is not False and training.recipe.train.device != "cuda":
+        compile_early()
     from effmed.workflows.training import train as work
 
     return work(training, talk or Silence())
@@ -75,6 +81,9 @@ def train(training: Training, talk: Talk | None = None) -> Trained | None:
 
 def resume(folder: Path | None, talk: Talk | None = None) -> Trained | None:
     """Continue an interrupted training (the newest unfinished one by default) after its last checkpoint."""
+    from effmed.data.processes import start_early
+
+    start_early()
     from effmed.workflows.training import resume as work
 
     return work(folder, talk or Silence())
@@ -84,6 +93,9 @@ def evaluate(
     run: Path | None, recipe: Recipe, *, data: Path | None, labels: Path | None, talk: Talk | None = None
 ) -> Report:
     """Report on a run's own test split, or with ``data`` on labelled images of another source."""
+    from effmed.data.processes import start_early
+
+    start_early()
     from effmed.workflows.scoring import evaluate as work
 
     return work(run, recipe, data=data, labels=labels, talk=talk or Silence())
@@ -115,6 +127,9 @@ def differences(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def predict(run: Path | None, data: Path, out: Path, recipe: Recipe, talk: Talk | None = None) -> Scored:
     """Score every image of a folder into one table; unreadable images are rows with a reason."""
+    from effmed.data.processes import start_early
+
+    start_early()
     from effmed.workflows.scoring import predict as work
 
     return work(run, data, out, recipe, talk or Silence())

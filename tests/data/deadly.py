@@ -1,6 +1,7 @@
 """A path that ends the process which looks at it. Light: decoding processes import this module to know it."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -34,3 +35,8 @@ def read_or_die(names):
     if "deadly" in names:
         os._exit(1)
     return [(name,) for name in names]
+
+
+def is_imported(name):
+    """Whether the process knows a module before it is asked to work."""
+    return name in sys.modules

@@ -7,9 +7,9 @@ import cv2
 import pytest
 
 from effmed.data import processes as module
-from effmed.data.processes import PENDING_PER_WORKER, Job, work_through
+from effmed.data.processes import PENDING_PER_WORKER, START, Job, start_early, work_through
 from effmed.errors import MachineError, RecipeError
-from tests.data.deadly import end_process, lost, square
+from tests.data.deadly import end_process, is_imported, lost, square
 
 JOB = Job(square, lost)
 
@@ -36,6 +36,24 @@ def test_processes_that_cannot_start_are_the_machines_fault(monkeypatch):
     with pytest.raises(MachineError, match="cannot be started") as caught:
         list(work_through(JOB, [1], workers=2))
     assert "__main__" in caught.value.hint
+
+
+def test_processes_of_another_effmed_do_not_read_images(monkeypatch):
+    monkeypatch.setattr(module, "__file__", "elsewhere/processes.py")
+    with pytest.raises(MachineError, match="with another effmed"):
+        list(work_through(JOB, [1], workers=2))
+
+
+@pytest.mark.skipif(START != "forkserver", reason="forks are made on Linux alone")
+def test_processes_have_what_they_need_from_the_start_and_no_torch():
+    start_early()
+    names = ["pydicom", "effmed.data.decode", "torch"]
+    assert list(work_through(Job(is_imported, lost), names, workers=2)) == [True, True, False]
+
+
+def test_elsewhere_than_on_linux_processes_start_from_nothing(monkeypatch):
+    monkeypatch.setattr(module, "START", "spawn")
+    assert list(work_through(Job(is_imported, lost), ["pydicom"] * 2, workers=2)) == [False, False]
 
 
 def test_a_process_leaves_interrupts_to_its_parent_and_uses_one_thread(monkeypatch):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from effmed.data.audit.findings import Finding, counted, image_names
 from effmed.data.pixels.signature import CORNERS
@@ -95,7 +95,7 @@ def newcombe_interval(counts: tuple[int, int, int, int], confidence: float) -> D
         Newcombe RG (1998) Interval estimation for the difference between independent proportions: comparison of eleven
         methods. Stat Med 17:873-890, method 10.
     """
-    z = float(norm.isf((1 - confidence) / 2))
+    z = float(-ndtri((1 - confidence) / 2))
     share, low, high = _wilson(counts[0], counts[1], z)
     other, other_low, other_high = _wilson(counts[2], counts[3], z)
     below, above = math.hypot(share - low, other_high - other), math.hypot(high - share, other - other_low)

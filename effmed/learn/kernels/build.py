@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ PART = 128  # pixels that are summed in float32: 5e-7 of the sum are lost at mos
 LANES = 8  # numbers of float32 in a register of AVX2
 OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 FLAGS = (*OPTIONS, f"-DPART={PART}", f"-DLANES={LANES}")
+ONE_AT_A_TIME = threading.Lock()  # of the threads that compile
 TIMEOUT_S = 300  # a compiler that waits for a licence or a network drive is not waited for
 WRITABLE_BY_OTHERS = 0o022
 _POINTER, _SIZE, _KIND = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -76,14 +78,48 @@ def load_kernels() -> Kernels:
     """
     if sys.platform != "linux":
         return Kernels(None, "they are compiled on Linux alone")
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    compiler = _find_compiler()
     if compiler is None:
         return Kernels(None, "no compiler of C (gcc) was found")
     try:
-        version = _output([compiler, "--version"]).partition("\n")[0]
-        return Kernels(_load(compiler, _own_folder() / f"{_key(version)}.so"), version)
+        version, file = _compiled(compiler)
+        return Kernels(_load(compiler, file), version)
     except (OSError, subprocess.SubprocessError) as error:
         return Kernels(None, f"{Path(compiler).name}: {_first_line(error)}")
+
+
+def compile_early() -> None:
+    """Compile in a thread, while this process imports torch; who loads the kernels waits for it, and says what failed.
+
+    They cannot be loaded before torch is, which brings the OpenMP for them.
+    """
+    compiler = _find_compiler()
+    if sys.platform == "linux" and compiler is not None:
+        threading.Thread(target=_compile_quietly, args=(compiler,), name="compiler").start()
+
+
+def _compile_quietly(compiler: str) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        _compiled(compiler)
+
+
+def _find_compiler() -> str | None:
+    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
+
+
+def _compiled(compiler: str) -> tuple[str, Path]:
+    """Return the compiler's version and what it makes, which it does where no process has done so before.
+
+    Raises:
+        OSError: It cannot be written.
+        subprocess.SubprocessError: It cannot be compiled.
+    """
+    version = _output([compiler, "--version"]).partition("\n")[0]
+    file = _own_folder() / f"{_key(version)}.so"
+    with ONE_AT_A_TIME:
+        if not file.exists():
+            _compile(compiler, file)
+    return version, file
 
 
 def _own_folder() -> Path:
@@ -101,7 +137,7 @@ def _own_folder() -> Path:
 
 
 def _load(compiler: str, file: Path) -> ctypes.CDLL:
-    """Load the compiled file, which is made where there is none, or a damaged one.
+    """Load the compiled file; where it is damaged, it is made again.
 
     Raises:
         OSError: It cannot be written or loaded.
@@ -110,7 +146,7 @@ def _load(compiler: str, file: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(file))
     except OSError:
-        file.unlink(missing_ok=True)
+        file.unlink()
         _compile(compiler, file)
         library = ctypes.CDLL(str(file))
     try:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -36,6 +37,27 @@ def test_kernels_are_compiled_once_and_remembered(monkeypatch, cache):
     assert file.suffix == ".so"
     monkeypatch.setattr(build, "_compile", None)
     assert load().library is not None
+
+
+def test_kernels_are_compiled_while_torch_is_imported_and_only_once(monkeypatch, cache):
+    """The thread cannot load them: whoever does waits for it."""
+    calls = []
+    compile_ = build._compile
+    monkeypatch.setattr(build, "_compile", lambda *given: calls.append(given) or compile_(*given))
+    build.compile_early()
+    assert load().library is not None
+    assert len(calls) == 1
+
+
+def test_early_compilation_that_fails_says_nothing(monkeypatch, cache, tmp_path, capfd):
+    failing = compiler(tmp_path, "exit 1")
+    monkeypatch.setattr(build.shutil, "which", lambda _: failing)
+    build.compile_early()
+    for thread in threading.enumerate():
+        if thread.name == "compiler":
+            thread.join()
+    assert capfd.readouterr() == ("", "")
+    assert load().library is None
 
 
 def test_another_compiler_source_or_processor_is_another_file(monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -68,12 +69,9 @@ def draw(name: str, section: str, caption: str, size: tuple[float, float], paint
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # A class name in letters that DejaVu lacks becomes boxes in the PNG; the page has it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         paint(figure)
-        engine = figure.get_layout_engine()
-        if engine is not None:
-            engine.execute(figure)
-        figure.set_layout_engine("none")
+        ConstrainedLayoutEngine().execute(figure)  # a figure that had one would be laid out and drawn twice per file
         svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
