@@ -19,8 +19,8 @@ from pathlib import Path
 from effmed.run import kernels_folder
 
 FOLDER = Path(__file__).parent
-SOURCES = ("normalise.c", "depthwise.c")
-HEADERS = ("vectors.h",)
+SOURCES = ("normalise.c", "excite.c", "depthwise.c")
+HEADERS = ("vectors.h", "activations.h")
 COMPILERS = ("gcc", "cc")  # clang's OpenMP is another than the one that torch brings
 PART = 128  # pixels that are summed in float32: 5e-7 of the sum are lost at most
 LANES = 8  # numbers of float32 in a register of AVX2
@@ -48,8 +48,10 @@ SIGNATURES = {
     "effmed_normalise": (_POINTER, _SIZE, _SIZE, *[_POINTER] * 2, _KIND, _POINTER),
     "effmed_slopes": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 3, _KIND, *[_POINTER] * 3),
     "effmed_normalise_back": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 5, _KIND, _POINTER),
-    "effmed_sums": (*[_POINTER] * 2, *[_SIZE] * 3, *[_POINTER] * 2),
-    "effmed_scale": (*[_POINTER] * 3, *[_SIZE] * 3, _POINTER),
+    "effmed_squeeze": (_POINTER, *[_SIZE] * 3, *[_POINTER] * 2, _KIND, *[_POINTER] * 2),
+    "effmed_excite": (_POINTER, *[_SIZE] * 3, *[_POINTER] * 3, _KIND, _POINTER),
+    "effmed_excite_slopes": (*[_POINTER] * 2, *[_SIZE] * 3, *[_POINTER] * 3, _KIND, *[_POINTER] * 2),
+    "effmed_excite_back": (*[_POINTER] * 2, *[_SIZE] * 3, *[_POINTER] * 7, _KIND, _POINTER),
     "effmed_depthwise": (*[_POINTER] * 2, ctypes.POINTER(Shape), _POINTER),
     "effmed_depthwise_input": (*[_POINTER] * 2, ctypes.POINTER(Shape), _POINTER),
     "effmed_depthwise_weights": (*[_POINTER] * 2, ctypes.POINTER(Shape), *[_POINTER] * 2),

@@ -10,7 +10,15 @@ import torch
 from torch.nn import functional
 
 from effmed.learn.kernels.build import LANES, Kernels, load_kernels
-from effmed.learn.kernels.functions import KINDS, ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
+from effmed.learn.kernels.functions import (
+    KINDS,
+    ConvolveDepthwise,
+    Gate,
+    Geometry,
+    Normalisation,
+    NormaliseActivate,
+    NormaliseExcite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +83,10 @@ def _own_layers(side: int, stride: int, kind: str) -> Callable[..., torch.Tensor
     geometry = Geometry(stride, before, ((HEIGHT - 1) // stride + 1, (WIDTH - 1) // stride + 1))
 
     def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        found = ConvolveDepthwise.apply(images, weights, geometry)
-        found = NormaliseActivate.apply(found, weight, bias, Normalisation(EPS, kind, lambda *_: None))
-        return Excite.apply(found, torch.sigmoid)  # type: ignore[no-any-return]  # torch's apply is untyped
+        manner = Normalisation(EPS, kind, lambda *_: None)
+        found = NormaliseActivate.apply(images, weight, bias, manner)
+        found = ConvolveDepthwise.apply(found, weights, geometry)
+        return NormaliseExcite.apply(found, weight, bias, manner, Gate(torch.sigmoid))  # type: ignore[no-any-return]  # torch's apply is untyped
 
     return layers
 
@@ -86,9 +95,12 @@ def _layers_of_torch(side: int, stride: int, kind: str) -> Callable[..., torch.T
     half = side // 2
 
     def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        padded = functional.pad(images, (half - 1, half + 1, half, half))
+        padded = functional.pad(activated(images, weight, bias), (half - 1, half + 1, half, half))
         found = functional.conv2d(padded, weights, stride=stride, groups=len(weights))
-        found = ACTIVATIONS[kind](functional.batch_norm(found, None, None, weight, bias, training=True, eps=EPS))
+        found = activated(found, weight, bias)
         return found * found.mean((2, 3), keepdim=True).sigmoid()
+
+    def activated(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return ACTIVATIONS[kind](functional.batch_norm(images, None, None, weight, bias, training=True, eps=EPS))
 
     return layers

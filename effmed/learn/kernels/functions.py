@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Context: TypeAlias = Any  # torch's, which takes any attribute
-KINDS = {"identity": 0, "silu": 1, "relu": 2, "relu6": 3}  # as in normalise.c; check.py asks for each
+KINDS = {"identity": 0, "silu": 1, "relu": 2, "relu6": 3}  # as in activations.h; check.py asks for each
+N_SUMS = 5  # as SUMS in excite.c
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,20 @@ def _sizes(images: torch.Tensor) -> tuple[int, int]:
     return images.numel() // channels, channels
 
 
+def _moments(inputs: torch.Tensor, manner: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and biased variance of each channel, after they were remembered."""
+    pixels, channels = _sizes(inputs)
+    mean, variance = _empty(channels), _empty(channels)
+    _call("effmed_moments", inputs, pixels, channels, _parts(pixels, 2, channels), mean, variance)
+    manner.remember(mean, variance)
+    return mean, variance
+
+
+def _parts(pixels: int, *sums: int) -> torch.Tensor:
+    """Return room for sums over each part of the pixels."""
+    return _empty(-(-pixels // PART), *sums)
+
+
 class NormaliseActivate(torch.autograd.Function):
     """Batch normalisation by the statistics of the batch, and the activation behind it.
 
@@ -103,42 +118,57 @@ class NormaliseActivate(torch.autograd.Function):
             bias: ``(channel,)``.
             manner: How it is normalised.
         """
-        pixels, channels = _sizes(inputs)
-        mean, variance = _empty(channels), _empty(channels)
-        _call("effmed_moments", inputs, pixels, channels, _parts(pixels, channels), mean, variance)
-        manner.remember(mean, variance)
+        mean, variance = _moments(inputs, manner)
         scale = weight * (variance + manner.eps).rsqrt()
         shift = bias - mean * scale
-        outputs = _empty_images(*inputs.shape)
-        _call("effmed_normalise", inputs, pixels, channels, scale, shift, KINDS[manner.kind], outputs)
         ctx.save_for_backward(inputs, scale, shift, mean, variance)
-        ctx.eps, ctx.kind = manner.eps, KINDS[manner.kind]
-        return outputs
+        ctx.manner = manner
+        return activated(inputs, scale, shift, manner.kind)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of input, weight and bias."""
         inputs, scale, shift, mean, variance = ctx.saved_tensors
-        pixels, channels = _sizes(inputs)
+        (pixels, channels), kind = _sizes(inputs), KINDS[ctx.manner.kind]
         gradient = _ordered(gradient)
-        sums, products, parts = _empty(channels), _empty(channels), _parts(pixels, channels)
+        sums, products, parts = _empty(channels), _empty(channels), _parts(pixels, 2, channels)
         known = (inputs, gradient, pixels, channels, scale, shift, mean)
-        _call("effmed_slopes", *known, ctx.kind, parts, sums, products)
-        inverse = (variance + ctx.eps).rsqrt()
+        _call("effmed_slopes", *known, kind, parts, sums, products)
+        inverse = (variance + ctx.manner.eps).rsqrt()
         slant, offset = scale * inverse * inverse * products / pixels, scale * sums / pixels
         found = _empty_images(*inputs.shape)
-        _call("effmed_normalise_back", *known, slant, offset, ctx.kind, found)
+        _call("effmed_normalise_back", *known, slant, offset, kind, found)
         return found, products * inverse, sums, None
 
 
-def _parts(pixels: int, channels: int) -> torch.Tensor:
-    """Return room for two sums per channel over each part of the pixels."""
-    return _empty(-(-pixels // PART), 2, channels)
+def activated(inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, kind: str) -> torch.Tensor:
+    """Return the activation of scale · inputs + shift, both ``(channel,)``."""
+    outputs = _empty_images(*inputs.shape)
+    _call("effmed_normalise", inputs, *_sizes(inputs), scale, shift, KINDS[kind], outputs)
+    return outputs
 
 
-class Excite(torch.autograd.Function):
-    """Scale each channel of an image by what a small network makes of the means of all channels.
+@dataclass(frozen=True)
+class Gate:
+    """The small network between squeeze and excitation.
+
+    Attributes:
+        compute: Means ``(batch, channel, 1, 1)`` → factors of the same shape.
+        parameters: Of it.
+    """
+
+    compute: Callable[[torch.Tensor], torch.Tensor]
+    parameters: tuple[torch.Tensor, ...] = ()
+
+
+class NormaliseExcite(torch.autograd.Function):
+    """``NormaliseActivate``, and each channel of an image scaled by what a gate makes of the means of all channels.
+
+    Forward a pass for the statistics, one for the means and one for the outputs; backward one for all sums and one for
+    the gradient. The small gate is computed again for its own gradients. With b the gradient of an output, f and m the
+    gradients of its factor and of the mean, the sums of s(f b + m) and of s(f b + m)(x - mean) that the gradient of
+    batch normalisation needs come from those without f and m, which are known only after all pixels were seen.
 
     Source:
         J. Hu, L. Shen, G. Sun, "Squeeze-and-Excitation Networks", CVPR 2018.
@@ -146,51 +176,93 @@ class Excite(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Context, inputs: torch.Tensor, gate: Callable[[torch.Tensor], torch.Tensor], *parameters: torch.Tensor
+        ctx: Context,
+        inputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        manner: Normalisation,
+        gate: Gate,
+        *parameters: torch.Tensor,
     ) -> torch.Tensor:
-        """Return scaled inputs.
+        """Return scaled outputs.
 
         Args:
             ctx: Of torch.
             inputs: ``(batch, channel, height, width)``.
-            gate: Means ``(batch, channel, 1, 1)`` → factors of the same shape.
-            parameters: Of the gate, which get gradients.
+            weight: ``(channel,)``.
+            bias: ``(channel,)``.
+            manner: How it is normalised.
+            gate: What makes the factors.
+            parameters: Those of the gate once more, for torch gives gradients to arguments alone.
         """
-        means = _sums(inputs) / (inputs.shape[2] * inputs.shape[3])
-        factors = gate(means)
-        ctx.save_for_backward(inputs, means, factors)
-        ctx.gate, ctx.parameters = gate, parameters
-        return _scaled(inputs, factors, torch.zeros_like(means))
+        mean, variance = _moments(inputs, manner)
+        scale = weight * (variance + manner.eps).rsqrt()
+        shift = bias - mean * scale
+        outputs, means, factors = excited(inputs, scale, shift, manner.kind, gate)
+        ctx.save_for_backward(inputs, scale, shift, mean, variance, means, factors)
+        ctx.manner, ctx.gate = manner, gate
+        return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of input and parameters; the gate, which is small, is computed again for its own."""
-        inputs, means, factors = ctx.saved_tensors
-        gradient = _ordered(gradient)
-        learning = [each for each in ctx.parameters if each.requires_grad]
-        with torch.enable_grad():
-            again = means.detach().requires_grad_()
-            of_means, *found = torch.autograd.grad(ctx.gate(again), (again, *learning), _sums(inputs, gradient))
-        of_inputs = _scaled(gradient, factors, of_means / (inputs.shape[2] * inputs.shape[3]))
-        rest = iter(found)
-        return of_inputs, None, *(next(rest) if each.requires_grad else None for each in ctx.parameters)
+        """Return the gradients of input, weight, bias, and parameters of the gate."""
+        inputs, scale, shift, mean, variance, means, factors = ctx.saved_tensors
+        images, channels, area = _areas(inputs)
+        known = (inputs, _ordered(gradient), images, area, channels, scale, shift, mean)
+        kind, found = KINDS[ctx.manner.kind], torch.empty(images, N_SUMS, channels, dtype=torch.float64)
+        _call("effmed_excite_slopes", *known, kind, _image_parts(images, area, N_SUMS, channels), found)
+        of_factors, of_y, slopes, of_x, slopes_x = found.unbind(1)
+        of_means, of_gate = _gate_gradients(ctx.gate, means, of_factors)
+        of_means = of_means.flatten(1) / area
+        sums, products = (
+            (factors.flatten(1) * back + of_means * both).sum(0).float()
+            for back, both in ((of_y, slopes), (of_x, slopes_x))
+        )
+        inverse, n = (variance + ctx.manner.eps).rsqrt(), images * area
+        slant, offset = scale * inverse * inverse * products / n, scale * sums / n
+        of_inputs = _empty_images(*inputs.shape)
+        _call("effmed_excite_back", *known, slant, offset, factors, of_means, kind, of_inputs)
+        return of_inputs, products * inverse, sums, None, None, *of_gate
 
 
-def _sums(left: torch.Tensor, right: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the sums over the pixels of images, or of the products of two: ``(batch, channel, 1, 1)``."""
-    images, channels, height, width = left.shape
-    parts, sums = _empty(images, channels), _empty(images, channels)
-    _call("effmed_sums", left, right, images, height * width, channels, parts, sums)
-    return sums[:, :, None, None]
+def excited(
+    inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, kind: str, gate: Gate
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return activations of scale · inputs + shift times their factors, their means, and the factors."""
+    images, channels, area = _areas(inputs)
+    known = (inputs, images, area, channels, scale, shift)
+    sums, outputs = torch.empty(images, channels, dtype=torch.float64), _empty_images(*inputs.shape)
+    _call("effmed_squeeze", *known, KINDS[kind], _image_parts(images, area, channels), sums)
+    means = (sums / area).float()[:, :, None, None]
+    factors = gate.compute(means).contiguous()
+    _call("effmed_excite", *known, factors, KINDS[kind], outputs)
+    return outputs, means, factors
 
 
-def _scaled(inputs: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Return scale · inputs + shift, both ``(batch, channel, 1, 1)``."""
-    images, channels, height, width = inputs.shape
-    found = _empty_images(*inputs.shape)
-    _call("effmed_scale", inputs, scale.contiguous(), shift.contiguous(), images, height * width, channels, found)
-    return found
+def _gate_gradients(
+    gate: Gate, means: torch.Tensor, back: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """Return the gradients of the means, and of the parameters of the gate, None for those that do not learn."""
+    learning = [each for each in gate.parameters if each.requires_grad]
+    with torch.enable_grad():
+        again = means.detach().requires_grad_()
+        learning = [each for each in gate.parameters if each.requires_grad]
+        factors = gate.compute(again)
+        of_means, *found = torch.autograd.grad(factors, (again, *learning), back.float()[:, :, None, None])
+    rest = iter(found)
+    return of_means, [next(rest) if each.requires_grad else None for each in gate.parameters]
+
+
+def _areas(images: torch.Tensor) -> tuple[int, int, int]:
+    """Return images, channels, and the pixels of one image."""
+    count, channels, height, width = images.shape
+    return count, channels, height * width
+
+
+def _image_parts(images: int, area: int, *sums: int) -> torch.Tensor:
+    """Return room for sums over each part of the pixels of each image."""
+    return _empty(images, -(-area // PART), *sums)
 
 
 class ConvolveDepthwise(torch.autograd.Function):

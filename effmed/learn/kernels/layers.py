@@ -8,15 +8,25 @@ from functools import partial
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
-from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, EdgeResidual, InvertedResidual, SqueezeExcite
 from torch import nn
 
 from effmed.learn.kernels.build import LANES
 from effmed.learn.kernels.check import find_kernels
-from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
+from effmed.learn.kernels.functions import (
+    ConvolveDepthwise,
+    Gate,
+    Geometry,
+    Normalisation,
+    NormaliseActivate,
+    NormaliseExcite,
+    activated,
+    excited,
+)
 
 ACTIVATIONS = {nn.Identity: "identity", nn.SiLU: "silu", nn.ReLU: "relu", nn.ReLU6: "relu6"}
 SIDES = (3, 5, 7)  # of the weights of a convolution, as in depthwise.c
+NORM_BEFORE = {InvertedResidual: "bn2", DepthwiseSeparableConv: "bn1", EdgeResidual: "bn1"}  # squeeze-and-excitation
 
 
 def _is_ours(inputs: torch.Tensor, layer: nn.Module) -> bool:
@@ -34,13 +44,34 @@ class FusedNormAct(BatchNormAct2d):
     """Batch normalisation with its activation in one."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return activated outputs; with statistics that are kept, or of half precision, as timm does."""
-        kind = ACTIVATIONS.get(type(self.act))
+        """Return activated outputs; what the kernels do not compute, timm does."""
+        if self._learns(x):
+            return NormaliseActivate.apply(x, self.weight, self.bias, self._manner(x))  # type: ignore[no-any-return]  # torch's apply is untyped
+        if self._judges(x):
+            return activated(x, *self._line(), self._kind)
+        return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]  # timm's
+
+    @property
+    def _kind(self) -> str:
+        return ACTIVATIONS.get(type(self.act), "")
+
+    def _learns(self, x: torch.Tensor) -> bool:
+        """Whether the kernels compute this batch by its own statistics."""
         is_learning = self.training and torch.is_grad_enabled() and self.momentum is not None
-        if kind is None or not is_learning or not _is_ours(x, self) or x.numel() == x.shape[1]:
-            return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]  # timm's
-        manner = Normalisation(self.eps, kind, partial(self._remember, count=x.numel() // x.shape[1]))
-        return NormaliseActivate.apply(x, self.weight, self.bias, manner)  # type: ignore[no-any-return]  # torch's apply is untyped
+        return is_learning and bool(self._kind) and _is_ours(x, self) and x.numel() > x.shape[1]
+
+    def _judges(self, x: torch.Tensor) -> bool:
+        """Whether the kernels compute this batch by the statistics that were kept."""
+        is_judging = not self.training and not torch.is_grad_enabled() and self.running_mean is not None
+        return is_judging and bool(self._kind) and _is_ours(x, self)
+
+    def _manner(self, x: torch.Tensor) -> Normalisation:
+        return Normalisation(self.eps, self._kind, partial(self._remember, count=x.numel() // x.shape[1]))
+
+    def _line(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return scale and shift that normalise by the statistics that were kept."""
+        scale = self.weight * (self.get_buffer("running_var") + self.eps).rsqrt()
+        return scale, self.bias - self.get_buffer("running_mean") * scale
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, *, count: int) -> None:
         """Move the running statistics, of which the variance is the unbiased one, as torch does."""
@@ -52,12 +83,40 @@ class FusedNormAct(BatchNormAct2d):
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
 
+class FusedNormExcite(FusedNormAct):
+    """Batch normalisation, activation, and the squeeze-and-excitation that follows in the block."""
+
+    excite: SqueezeExcite  # no part of this layer: its weights are those of the block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scaled outputs; what the kernels do not compute, timm does."""
+        learns = self._learns(x)
+        if not (learns or self._judges(x)):
+            return SqueezeExcite.forward(self.excite, super().forward(x))  # type: ignore[no-any-return,no-untyped-call]  # timm's
+        gate = Gate(self._factors, tuple(self.excite.parameters()))
+        if learns:
+            return NormaliseExcite.apply(x, self.weight, self.bias, self._manner(x), gate, *gate.parameters)  # type: ignore[no-any-return]  # torch's apply is untyped
+        return excited(x, *self._line(), self._kind, gate)[0]
+
+    def _factors(self, means: torch.Tensor) -> torch.Tensor:
+        layers = self.excite
+        return layers.gate(layers.conv_expand(layers.act1(layers.conv_reduce(means))))  # type: ignore[no-any-return]  # timm's
+
+
+class ExcitedBefore(SqueezeExcite):
+    """A squeeze-and-excitation that the layer before it has computed already."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the inputs."""
+        return x
+
+
 class _Depthwise(nn.Conv2d):
     """A depthwise convolution with our kernels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return outputs; of half precision, or without a gradient, as torch does."""
-        if not torch.is_grad_enabled() or not _is_ours(x, self):
+        """Return outputs; of half precision as torch does."""
+        if not _is_ours(x, self):
             return super().forward(x)
         geometry = self._geometry(x.shape[2], x.shape[3])
         if min(geometry.out) < 1:
@@ -85,19 +144,6 @@ class FusedDepthwiseSame(_Depthwise, Conv2dSame):
         return Geometry(stride, (missing[0] // 2, missing[1] // 2), out)
 
 
-class FusedSqueezeExcite(SqueezeExcite):
-    """Squeeze and excitation that reads its input thrice and its gradient twice, and writes nothing between."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return scaled inputs; of half precision, or without a gradient, as timm does."""
-        if not torch.is_grad_enabled() or not _is_ours(x, self):
-            return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]  # timm's
-        return Excite.apply(x, self._factors, *self.parameters())  # type: ignore[no-any-return]  # torch's apply is untyped
-
-    def _factors(self, means: torch.Tensor) -> torch.Tensor:
-        return self.gate(self.conv_expand(self.act1(self.conv_reduce(means))))  # type: ignore[no-any-return]  # timm's
-
-
 def _is_depthwise(layer: nn.Conv2d) -> bool:
     """Whether our kernels compute such a layer: square weights for each channel, one stride, no bias, no gaps."""
     return (
@@ -117,8 +163,6 @@ def _fused_kind(layer: nn.Module) -> type[nn.Module] | None:
     """Return the class that computes a layer with our kernels, None where there is none."""
     if type(layer) is BatchNormAct2d and layer.affine and isinstance(layer.drop, nn.Identity):
         return FusedNormAct
-    if type(layer) is SqueezeExcite:
-        return FusedSqueezeExcite
     if type(layer) is Conv2dSame and _is_depthwise(layer):
         return FusedDepthwiseSame
     return FusedDepthwise if type(layer) is nn.Conv2d and _is_depthwise(layer) else None
@@ -143,3 +187,8 @@ def fuse_layers(network: nn.Module) -> None:
         return
     for layer in network.modules():
         layer.__class__ = _fused_kind(layer) or type(layer)
+    for block in network.modules():
+        norm = getattr(block, NORM_BEFORE.get(type(block), ""), None)
+        if type(norm) is FusedNormAct and type(block.se) is SqueezeExcite and isinstance(block.aa, nn.Identity):
+            norm.__class__, block.se.__class__ = FusedNormExcite, ExcitedBefore
+            norm.__dict__["excite"] = block.se  # as an attribute it would be a part, and saved twice

@@ -1,6 +1,7 @@
 """Ours beside torch in float64, and within what float32 rounds."""
 
 from contextlib import contextmanager
+from copy import deepcopy
 
 import pytest
 import timm
@@ -9,7 +10,14 @@ from torch import nn
 from torch.nn import functional
 
 from effmed.learn.kernels import build, functions
-from effmed.learn.kernels.functions import ConvolveDepthwise, Excite, Geometry, Normalisation, NormaliseActivate
+from effmed.learn.kernels.functions import (
+    ConvolveDepthwise,
+    Gate,
+    Geometry,
+    Normalisation,
+    NormaliseActivate,
+    NormaliseExcite,
+)
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -61,6 +69,18 @@ def normalised(kind):
     return lambda *given: NormaliseActivate.apply(*given, Normalisation(EPS, kind, forget))
 
 
+def excited(kind, gate=torch.sigmoid):
+    return lambda *given: NormaliseExcite.apply(*given, Normalisation(EPS, kind, forget), Gate(gate))
+
+
+def excited_by_torch(kind, gate=torch.sigmoid):
+    def compute(images, weight, bias):
+        found = normalised_by_torch(kind)(images, weight, bias)
+        return found * gate(found.mean((2, 3), keepdim=True))
+
+    return compute
+
+
 def moments(images, weight, bias, kind):
     """Return outputs, mean and variance."""
     found = []
@@ -81,6 +101,19 @@ def test_normalisation_is_that_of_torch(shape, kind):
     given = (pictures(*shape) * 2, *per_channel(shape[1]))
     theirs = learned(normalised_by_torch(kind), *(each.double() for each in given))
     assert_close(learned(normalised(kind), *given), theirs)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 24, 3, 5), (3, 33, 16, 17), (4, 16, 12, 11)])
+def test_normalisation_with_excitation_is_that_of_torch(shape, kind):
+    """With a gate in which channels see each other."""
+    given = (pictures(*shape) * 2, *per_channel(shape[1]))
+
+    def gate(means):
+        return (means * 3 + means.roll(1, dims=1)).sigmoid()
+
+    theirs = learned(excited_by_torch(kind, gate), *(each.double() for each in given))
+    assert_close(learned(excited(kind, gate), *given), theirs)
 
 
 def test_mean_and_variance_are_right_far_from_zero():
@@ -139,11 +172,12 @@ def test_large_tensors_are_written_past_the_cache_and_are_the_same():
         1e-5,
     )
     factors = torch.rand(8, 64, 1, 1, generator=torch.Generator().manual_seed(5))
-    assert_close(
-        learned(lambda pixels: Excite.apply(pixels, lambda means: factors * means.exp()), images),
-        learned(lambda pixels: pixels * factors * pixels.mean((2, 3), keepdim=True).exp(), images.double()),
-        1e-5,
-    )
+
+    def gate(means):
+        return factors.to(means.dtype) * means.exp()
+
+    theirs = learned(excited_by_torch("silu", gate), *(each.double() for each in given))
+    assert_close(learned(excited("silu", gate), *given), theirs, 1e-5)
 
 
 def convolved(rows, columns, kernel, stride, before, after):
@@ -194,22 +228,21 @@ def test_only_gradients_that_are_needed_are_computed(monkeypatch):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_squeeze_and_excitation_is_that_of_timm(frozen):
+    """Its weights learn as well, or not."""
     torch.manual_seed(0)
     theirs = timm.models._efficientnet_blocks.SqueezeExcite(24, rd_ratio=0.25)
     theirs.conv_reduce.requires_grad_(not frozen)
-    own = timm.models._efficientnet_blocks.SqueezeExcite(24, rd_ratio=0.25)
-    own.load_state_dict(theirs.state_dict())
-    own.conv_reduce.requires_grad_(not frozen)
+    own = deepcopy(theirs)
 
-    def gate(means):
+    def compute(means):
         return own.gate(own.conv_expand(own.act1(own.conv_reduce(means))))
 
-    images = pictures(3, 24, 15, 14)
-    found = learned(lambda pixels: Excite.apply(pixels, gate, *own.parameters()), images)
-    assert_close(found, learned(theirs.double(), images.double()))
-    ours, exact = images.clone().requires_grad_(), images.double()
-    Excite.apply(ours, gate, *own.parameters()).square().sum().backward()
-    theirs(exact).square().sum().backward()
+    images, weight, bias = pictures(3, 24, 15, 14), *per_channel(24)
+    given = (images, weight, bias, Normalisation(EPS, "silu", forget), Gate(compute, tuple(own.parameters())))
+    NormaliseExcite.apply(*given, *own.parameters()).square().sum().backward()
+    theirs.double()(
+        normalised_by_torch("silu")(images.double(), weight.double(), bias.double())
+    ).square().sum().backward()
     for mine, other in zip(own.parameters(), theirs.parameters(), strict=True):
         assert (mine.grad is None) == (other.grad is None)
         if other.grad is not None:
@@ -235,7 +268,7 @@ def test_numbers_do_not_depend_on_the_threads():
 
     def layers(pixels, taps, scale, shift):
         found = normalised("silu")(ConvolveDepthwise.apply(pixels, taps, geometry), scale, shift)
-        return Excite.apply(found, torch.sigmoid)
+        return excited("silu")(found, scale, shift)
 
     found = []
     for n in (1, 3):
@@ -250,10 +283,6 @@ def test_few_images_are_the_same_as_many(n_images, channels):
     own, by_torch = convolved(6, 5, 3, 1, (1, 1), (1, 1))
     given = pictures(n_images, channels, 6, 5), pictures(channels, 1, 3, 3, seed=2)
     assert_close(learned(own, *given), learned(by_torch, *(each.double() for each in given)))
-    assert_close(
-        learned(lambda pixels: Excite.apply(pixels, torch.sigmoid), given[0]),
-        learned(lambda pixels: pixels * pixels.mean((2, 3), keepdim=True).sigmoid(), given[0].double()),
-    )
 
 
 def test_every_kernel_is_declared():

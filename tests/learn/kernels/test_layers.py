@@ -5,7 +5,8 @@ import timm
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
-from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.layers.squeeze_excite import EffectiveSEModule
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, SqueezeExcite
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +19,13 @@ from effmed.learn.network import build_network
 from tests.learn import make
 
 needs_kernels = pytest.mark.usefixtures("kernels")
-FUSED = (layers.FusedNormAct, layers.FusedDepthwise, layers.FusedDepthwiseSame, layers.FusedSqueezeExcite)
+FUSED = (
+    layers.FusedNormAct,
+    layers.FusedNormExcite,
+    layers.ExcitedBefore,
+    layers.FusedDepthwise,
+    layers.FusedDepthwiseSame,
+)
 
 
 def built(name="test_efficientnet", **settings):
@@ -126,31 +133,81 @@ def test_names_and_values_stay_and_the_network_can_be_copied():
 def test_all_layers_of_the_family_are_ours(is_same):
     own = fused(built("tf_efficientnet_b0" if is_same else "efficientnet_b0"))
     kinds = [type(module) for module in own.modules()]
-    assert kinds.count(layers.FusedNormAct) == 49
-    assert kinds.count(layers.FusedSqueezeExcite) == 16
+    assert kinds.count(layers.FusedNormAct) == 49 - 16
+    assert kinds.count(layers.FusedNormExcite) == kinds.count(layers.ExcitedBefore) == 16
     n_strided = kinds.count(layers.FusedDepthwiseSame)
     assert n_strided + kinds.count(layers.FusedDepthwise) == 16
     assert n_strided == (4 if is_same else 0)
 
 
 @needs_kernels
-def test_networks_that_do_not_learn_are_computed_by_torch():
-    network = built()
-    own = fused(network)
-    pixels = images()
-    with torch.no_grad():
-        assert torch.equal(own.eval()(pixels), network.eval()(pixels))
-        assert torch.equal(own.train()(pixels), network.train()(pixels))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(own(pixels), network(pixels))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_is_judged_gives_what_torch_does(name):
+    network = built(name)
+    network(images())  # moves the statistics
+    own, exact = fused(network).eval(), deepcopy(network).double().eval()
+    with torch.inference_mode():
+        found, theirs = own(images()), exact(images().double())
+    assert (found - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 @needs_kernels
-@pytest.mark.parametrize("theirs", [nn.Conv2d(16, 16, 3, groups=16, bias=False), SqueezeExcite(16)])
+def test_what_learns_in_half_precision_or_without_a_gradient_is_computed_by_torch():
+    network = built()
+    own = fused(network)
+    with torch.no_grad():
+        assert torch.allclose(own(images()), network(images()), atol=1e-6)  # the convolutions are ours
+    assert torch.equal(own.bn1.running_var, network.bn1.running_var)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(own(images()), network(images()))
+
+
+class Block(DepthwiseSeparableConv):
+    """Another block than ours, whose forward may do what it likes."""
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", ["block", "between", "norm", "excitation"])
+def test_an_excitation_that_may_follow_something_else_stays_that_of_torch(change):
+    kind = Block if change == "block" else DepthwiseSeparableConv
+    torch.manual_seed(0)
+    block = kind(16, 16, se_layer=SqueezeExcite)
+    if change == "norm":
+        block.bn1 = nn.BatchNorm2d(16)
+    if change == "between":
+        block.aa = nn.AvgPool2d(1)
+    if change == "excitation":
+        block.se = EffectiveSEModule(16)
+    own, pixels = deepcopy(block), images(channels=16)
+    fuse_layers(own)
+    assert type(own.se) is type(block.se)
+    assert type(own.bn1) is not layers.FusedNormExcite
+    assert torch.allclose(own(pixels), block(pixels), atol=5e-5)
+
+
+@needs_kernels
+def test_a_copy_excites_with_its_own_weights():
+    own = fused(built())
+    copied = deepcopy(own)
+    for layer in copied.modules():
+        if isinstance(layer, layers.FusedNormExcite):
+            assert any(layer.excite is other for other in copied.modules())
+    assert not any("excite" in name for name in own.state_dict())
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        nn.Conv2d(16, 16, 3, groups=16, bias=False),
+        DepthwiseSeparableConv(16, 16, se_layer=SqueezeExcite),
+        BatchNormAct2d(16),
+    ],
+)
 def test_layers_that_get_float32_where_half_is_wanted_leave_it_to_torch(theirs):
     own = deepcopy(theirs)
     fuse_layers(own)
-    assert isinstance(own, FUSED)
+    assert any(isinstance(layer, FUSED) for layer in own.modules())
     pixels = images(channels=16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(own(pixels), theirs(pixels))
@@ -241,7 +298,7 @@ def test_an_image_that_is_too_small_is_refused_as_by_torch():
 @needs_kernels
 def test_other_orders_of_memory_are_left_to_torch():
     torch.manual_seed(0)
-    theirs = SqueezeExcite(16)
+    theirs = DepthwiseSeparableConv(16, 16, se_layer=SqueezeExcite)
     own = deepcopy(theirs)
     fuse_layers(own)
     pixels = torch.rand(2, 16, 5, 4)
