@@ -145,10 +145,14 @@ def _is_mark(window: NDArray[np.uint8], box: NDArray[np.int32], least: float, mo
         most: Of height and width in pixels.
     """
     left, top, width, height, area = (int(value) for value in box)
-    ring = window[max(top - RIM_PX, 0) : top + height + RIM_PX, max(left - RIM_PX, 0) : left + width + RIM_PX]
-    has_rim = ring.shape == (height + 2 * RIM_PX, width + 2 * RIM_PX)  # else it goes on beyond the corner
-    if not (has_rim and least <= min(height, width) and max(height, width) <= most):
+    has_size = least <= min(height, width) and max(height, width) <= most and area >= MARK_FILL * height * width
+    if not has_size:
         return False
+    ring = window[max(top - RIM_PX, 0) : top + height + RIM_PX, max(left - RIM_PX, 0) : left + width + RIM_PX]
+    if ring.shape != (height + 2 * RIM_PX, width + 2 * RIM_PX):
+        return False  # it goes on beyond the corner
     rim = np.percentile(np.concatenate([ring[0], ring[-1], ring[:, 0], ring[:, -1]]), RIM_PERCENT)
+    if rim > RIM_MAX:
+        return False
     mark = np.percentile(ring[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX], MARK_PERCENT)
-    return bool(area >= MARK_FILL * height * width and rim <= RIM_MAX and mark - rim >= MARK_CONTRAST)
+    return bool(mark - rim >= MARK_CONTRAST)
