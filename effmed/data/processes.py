@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -27,7 +27,6 @@ PENDING_PER_WORKER = 8  # items ahead: enough that no process waits, few enough 
 LIMIT_S = 120.0  # for one item; the slowest real image takes a few seconds
 # Forking a process in which torch runs threads can hang: on Linux one without torch is forked, which has imported
 # pandas, pydicom and what else takes seconds.
-START = "forkserver" if sys.platform == "linux" else "spawn"
 IMPORTED_ONCE = "effmed.data.decode"
 
 T = TypeVar("T")
@@ -71,9 +70,46 @@ def n_cores() -> int:
 
 def start_early() -> None:
     """Let the process that is forked import what all need, while this one is busy with something else."""
-    if START == "forkserver":
-        get_context(START).set_forkserver_preload([IMPORTED_ONCE])
-        forkserver.ensure_running()
+    if n_cores() > 1:
+        _way_to_start()
+
+
+def _way_to_start() -> str:
+    """Return how processes start, once the process that is forked runs; where none can, each starts from nothing."""
+    if sys.platform != "linux":
+        return "spawn"  # where a fork is safe nowhere
+    get_context("forkserver").set_forkserver_preload([IMPORTED_ONCE])
+    try:
+        resource_tracker.ensure_running()  # which lets the interrupts through again that are held back here
+        with _interrupts_held_back(), _no_modules_of_the_current_folder():
+            forkserver.ensure_running()
+    except OSError:  # no sockets there, a path too long for one, or the process was forked itself
+        return "spawn"
+    return "forkserver"
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let what is started here never see Ctrl-C, which is its parent's to handle, not even while it imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _no_modules_of_the_current_folder() -> Iterator[None]:
+    """Let what is started here import what is installed, not what lies where the user happens to work."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def work_through(job: Job[T, R], items: Iterable[T], *, workers: int = 0) -> Iterator[R]:
@@ -148,8 +184,8 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     Raises:
         MachineError: They cannot start.
     """
-    start_early()
-    executor = ProcessPoolExecutor(workers, mp_context=get_context(START), initializer=_prepare_process)
+    context = get_context(_way_to_start())
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_process)
     try:
         _check_answer(executor)
         yield executor
@@ -160,7 +196,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _check_answer(executor: ProcessPoolExecutor) -> None:
     try:
         theirs = executor.submit(_source).result()
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, EOFError, OSError) as error:
         hint = "a script must call effmed below: if __name__ == '__main__':; or use one process: train.threads=1"
         raise MachineError("processes that read images cannot be started", hint=hint) from error
     if theirs != _source():
@@ -169,7 +205,7 @@ def _check_answer(executor: ProcessPoolExecutor) -> None:
 
 
 def _source() -> str:
-    return __file__
+    return os.path.realpath(__file__)
 
 
 def _prepare_process() -> None:

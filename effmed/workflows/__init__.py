@@ -95,7 +95,8 @@ def evaluate(
     """Report on a run's own test split, or with ``data`` on labelled images of another source."""
     from effmed.data.processes import start_early
 
-    start_early()
+    if data is not None:
+        start_early()
     from effmed.workflows.scoring import evaluate as work
 
     return work(run, recipe, data=data, labels=labels, talk=talk or Silence())

@@ -38,7 +38,7 @@ def test_training_starts_processes_and_a_compiler_where_it_may_need_them(started
     "command",
     [
         lambda recipe: workflows.resume(NOWHERE),
-        lambda recipe: workflows.evaluate(NOWHERE, recipe, data=None, labels=None),
+        lambda recipe: workflows.evaluate(NOWHERE, recipe, data=NOWHERE, labels=None),
         lambda recipe: workflows.predict(NOWHERE, NOWHERE, Path("scores.csv"), recipe),
     ],
 )
@@ -46,3 +46,9 @@ def test_commands_that_read_images_start_processes(started, command):
     with pytest.raises(EffmedError):
         command(find_recipe(None, []))
     assert started == ["processes"]
+
+
+def test_a_report_on_images_that_were_read_before_starts_nothing(started):
+    with pytest.raises(EffmedError):
+        workflows.evaluate(NOWHERE, find_recipe(None, []), data=None, labels=None)
+    assert started == []

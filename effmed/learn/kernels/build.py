@@ -97,7 +97,7 @@ def compile_early() -> None:
     """
     compiler = _find_compiler()
     if sys.platform == "linux" and compiler is not None:
-        threading.Thread(target=_compile_quietly, args=(compiler,), name="compiler").start()
+        threading.Thread(target=_compile_quietly, args=(compiler,), name="compiler", daemon=True).start()
 
 
 def _compile_quietly(compiler: str) -> None:

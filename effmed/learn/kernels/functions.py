@@ -214,7 +214,7 @@ class NormaliseExcite(torch.autograd.Function):
         _call("effmed_excite_slopes", *known, kind, _image_parts(images, area, N_SUMS, channels), found)
         of_factors, of_y, slopes, of_x, slopes_x = found.unbind(1)
         of_means, of_gate = _gate_gradients(ctx.gate, means, of_factors)
-        of_means = of_means.flatten(1) / area
+        of_means = (of_means.flatten(1) / area).contiguous()
         sums, products = (
             (factors.flatten(1) * back + of_means * both).sum(0).float()
             for back, both in ((of_y, slopes), (of_x, slopes_x))

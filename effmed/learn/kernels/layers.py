@@ -1,4 +1,4 @@
-"""Layers of timm that compute with our kernels while they learn on a CPU, with the names and values they had."""
+"""Layers of timm that compute with our kernels on a CPU, with the names and values they had."""
 
 from __future__ import annotations
 
