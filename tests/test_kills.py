@@ -23,7 +23,8 @@ SETTINGS = (
     *("model.weights=none", "model.image_size=32", "train.threads=1", "train.epochs=6", "train.patience=6"),
     *("train.batch_size=16", "model.dropout=0.3", "train.ema_decay=0.9", "train.checkpoint_min=0.0001"),
 )
-KILLS = 24
+KILLS = 20
+ATTEMPTS = 100  # some end before they are killed
 
 
 def work(folder):
@@ -62,7 +63,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_weights(tmp_path):
     expected = finish(tmp_path / "again")
     duration_s = time.perf_counter() - started
     chance, places = np.random.default_rng(0), []
-    while len(places) < KILLS:
+    while places.count(signal.SIGKILL) < KILLS and len(places) < ATTEMPTS:
         if Run(parts).is_complete:
             parts = tmp_path / f"parts-{len(places)}"  # it was faster than the kills: once more
         pid = start(parts)
@@ -70,7 +71,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_weights(tmp_path):
         os.kill(pid, signal.SIGKILL)
         places.append(os.waitpid(pid, 0)[1])
     assert set(places) <= {0, signal.SIGKILL}
-    assert places.count(signal.SIGKILL) >= 20
+    assert places.count(signal.SIGKILL) == KILLS
     assert finish(parts) == expected
     numbers = [json.loads(line)["number"] for line in Run(parts).history.read_text().splitlines()]
     assert numbers == [1, 2, 3, 4, 5, 6]
