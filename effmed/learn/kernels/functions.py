@@ -81,14 +81,14 @@ def _moments(inputs: torch.Tensor, manner: Normalisation) -> tuple[torch.Tensor,
     """Return mean and biased variance of each channel, after they were remembered."""
     pixels, channels = _sizes(inputs)
     mean, variance = _empty(channels), _empty(channels)
-    _call("effmed_moments", inputs, pixels, channels, _parts(pixels, 2, channels), mean, variance)
+    _call("effmed_moments", inputs, pixels, channels, _empty(_n_parts(pixels), 2, channels), mean, variance)
     manner.remember(mean, variance)
     return mean, variance
 
 
-def _parts(pixels: int, *sums: int) -> torch.Tensor:
-    """Return room for sums over each part of the pixels."""
-    return _empty(-(-pixels // PART), *sums)
+def _n_parts(pixels: int) -> int:
+    """Return how many parts are summed in float32 each."""
+    return -(-pixels // PART)
 
 
 class NormaliseActivate(torch.autograd.Function):
@@ -132,7 +132,7 @@ class NormaliseActivate(torch.autograd.Function):
         inputs, scale, shift, mean, variance = ctx.saved_tensors
         (pixels, channels), kind = _sizes(inputs), KINDS[ctx.manner.kind]
         gradient = _ordered(gradient)
-        sums, products, parts = _empty(channels), _empty(channels), _parts(pixels, 2, channels)
+        sums, products, parts = _empty(channels), _empty(channels), _empty(_n_parts(pixels), 2, channels)
         known = (inputs, gradient, pixels, channels, scale, shift, mean)
         _call("effmed_slopes", *known, kind, parts, sums, products)
         inverse = (variance + ctx.manner.eps).rsqrt()
@@ -211,7 +211,7 @@ class NormaliseExcite(torch.autograd.Function):
         images, channels, area = _areas(inputs)
         known = (inputs, _ordered(gradient), images, area, channels, scale, shift, mean)
         kind, found = KINDS[ctx.manner.kind], torch.empty(images, N_SUMS, channels, dtype=torch.float64)
-        _call("effmed_excite_slopes", *known, kind, _image_parts(images, area, N_SUMS, channels), found)
+        _call("effmed_excite_slopes", *known, kind, _empty(images, _n_parts(area), N_SUMS, channels), found)
         of_factors, of_y, slopes, of_x, slopes_x = found.unbind(1)
         of_means, of_gate = _gate_gradients(ctx.gate, means, of_factors)
         of_means = (of_means.flatten(1) / area).contiguous()
@@ -233,7 +233,7 @@ def excited(
     images, channels, area = _areas(inputs)
     known = (inputs, images, area, channels, scale, shift)
     sums, outputs = torch.empty(images, channels, dtype=torch.float64), _empty_images(*inputs.shape)
-    _call("effmed_squeeze", *known, KINDS[kind], _image_parts(images, area, channels), sums)
+    _call("effmed_squeeze", *known, KINDS[kind], _empty(images, _n_parts(area), channels), sums)
     means = (sums / area).float()[:, :, None, None]
     factors = gate.compute(means).contiguous()
     _call("effmed_excite", *known, factors, KINDS[kind], outputs)
@@ -258,11 +258,6 @@ def _areas(images: torch.Tensor) -> tuple[int, int, int]:
     """Return images, channels, and the pixels of one image."""
     count, channels, height, width = images.shape
     return count, channels, height * width
-
-
-def _image_parts(images: int, area: int, *sums: int) -> torch.Tensor:
-    """Return room for sums over each part of the pixels of each image."""
-    return _empty(images, -(-area // PART), *sums)
 
 
 class ConvolveDepthwise(torch.autograd.Function):
