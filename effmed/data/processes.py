@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import cv2
 
+from effmed.data.allocator import keep_some_memory
 from effmed.errors import MachineError
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def _source() -> str:
 
 
 def _prepare_process() -> None:
-    """One thread per process; Ctrl-C is the parent's to handle."""
+    """One thread per process, which keeps memory for the next image; Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    keep_some_memory()

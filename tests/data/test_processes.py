@@ -112,12 +112,13 @@ def test_no_module_of_the_current_folder_is_imported(tmp_path, before):
     assert not (tmp_path / "seen").exists()
 
 
-def test_a_process_leaves_interrupts_to_its_parent_and_uses_one_thread(monkeypatch):
+def test_a_process_leaves_interrupts_to_its_parent_uses_one_thread_and_keeps_memory(monkeypatch):
     calls = []
     monkeypatch.setattr(signal, "signal", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(cv2, "setNumThreads", calls.append)
+    monkeypatch.setattr(module, "keep_some_memory", lambda: calls.append("kept"))
     module._prepare_process()
-    assert calls == [(signal.SIGINT, signal.SIG_IGN), 1]
+    assert calls == [(signal.SIGINT, signal.SIG_IGN), 1, "kept"]
 
 
 def test_an_error_keeps_problem_and_hint_on_the_way_between_processes():

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from effmed.data.allocator import can_keep_memory
 from effmed.data.processes import n_cores
 from effmed.errors import MachineError
 from effmed.learn.kernels.check import find_kernels
-from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.machine.team import find_team
 from effmed.learn.plan import Machine

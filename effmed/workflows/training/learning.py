@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from effmed.data.allocator import keep_memory
 from effmed.errors import MachineError, PreemptedError
 from effmed.learn.fitting import Epoch, fit_steps, head_of, read_features, start_training
 from effmed.learn.fitting.checkpoints import KEPT, read_checkpoint, read_start, write_checkpoint, write_start
 from effmed.learn.kernels.check import find_kernels
-from effmed.learn.machine.allocator import keep_memory
 from effmed.learn.machine.precision import set_precision
 from effmed.learn.machine.team import LostError
 from effmed.learn.network import build_network

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from effmed.data.allocator import can_keep_memory
 from effmed.errors import MachineError
 from effmed.learn.kernels.check import find_kernels
 from effmed.learn.machine import device as module
-from effmed.learn.machine.allocator import can_keep_memory
 from effmed.learn.machine.device import find_machine, own_cores
 from effmed.learn.machine.memory import memory_bytes
 from effmed.learn.machine.team import ALONE, Team
