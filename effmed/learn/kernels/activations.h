@@ -1,15 +1,13 @@
 /* Activations with their slopes, and loops in which the compiler knows which one it is. */
+#pragma once
 #include "vectors.h"
-
-/* PART, the pixels that are summed in float32 before the sums of parts are added in float64, comes from build.py. */
-#define BLOCK 16 /* channels whose parts are added together */
 
 enum { IDENTITY, SILU, RELU, RELU6 };
 
 /* 1 / (1 + exp(-y)), within 2e-7: 2^t is 2^n 2^f with an integer n and |f| <= 0.5, where a polynomial that was fitted
- * for the smallest relative error (1.2e-7, as large as the rounding of float32) gives 2^f. The bits of t are compared, as
- * integers: two instructions keep it within 126 of 0, where float32 would need nine that heed NaN. What is computed of
- * NaN is multiplied by it. */
+ * for the smallest relative error (1.2e-7, as large as the rounding of float32) gives 2^f. The bits of t are compared,
+ * as integers: two instructions keep it within 126 of 0, where float32 would need nine that heed NaN. What is computed
+ * of NaN is multiplied by it. */
 INLINE float sigmoid(float y)
 {
     union { float number; int32_t bits; uint32_t size; } t, power;

@@ -19,8 +19,8 @@ from pathlib import Path
 from effmed.run import kernels_folder
 
 FOLDER = Path(__file__).parent
-SOURCES = ("normalise.c", "excite.c", "depthwise.c")
-HEADERS = ("vectors.h", "activations.h")
+SOURCES = ("normalise.c", "excite.c", "depthwise.c", "normalise_depthwise.c")
+HEADERS = ("vectors.h", "activations.h", "sums.h", "depthwise.h")
 COMPILERS = ("gcc", "cc")  # clang's OpenMP is another than the one that torch brings
 PART = 128  # pixels that are summed in float32: 5e-7 of the sum are lost at most
 LANES = 8  # numbers of float32 in a register of AVX2
@@ -46,7 +46,7 @@ class Shape(ctypes.Structure):
 SIGNATURES = {
     "effmed_moments": (_POINTER, _SIZE, _SIZE, *[_POINTER] * 3),
     "effmed_normalise": (_POINTER, _SIZE, _SIZE, *[_POINTER] * 2, _KIND, _POINTER),
-    "effmed_slopes": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 3, _KIND, *[_POINTER] * 3),
+    "effmed_slopes": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 3, _KIND, *[_POINTER] * 2),
     "effmed_normalise_back": (*[_POINTER] * 2, _SIZE, _SIZE, *[_POINTER] * 5, _KIND, _POINTER),
     "effmed_squeeze": (_POINTER, *[_SIZE] * 3, *[_POINTER] * 2, _KIND, *[_POINTER] * 2),
     "effmed_excite": (_POINTER, *[_SIZE] * 3, *[_POINTER] * 3, _KIND, _POINTER),
@@ -55,6 +55,22 @@ SIGNATURES = {
     "effmed_depthwise": (*[_POINTER] * 2, ctypes.POINTER(Shape), _POINTER),
     "effmed_depthwise_input": (*[_POINTER] * 2, ctypes.POINTER(Shape), _POINTER),
     "effmed_depthwise_weights": (*[_POINTER] * 2, ctypes.POINTER(Shape), *[_POINTER] * 2),
+    "effmed_normalise_depthwise": (
+        *[_POINTER] * 3,
+        _KIND,
+        _POINTER,
+        ctypes.POINTER(Shape),
+        *[_SIZE] * 3,
+        *[_POINTER] * 2,
+    ),
+    "effmed_normalise_depthwise_back": (
+        *[_POINTER] * 5,
+        _KIND,
+        _POINTER,
+        ctypes.POINTER(Shape),
+        *[_SIZE] * 3,
+        *[_POINTER] * 6,
+    ),
 }
 
 

@@ -10,15 +10,9 @@ import torch
 from torch.nn import functional
 
 from effmed.learn.kernels.build import LANES, Kernels, load_kernels
-from effmed.learn.kernels.functions import (
-    KINDS,
-    ConvolveDepthwise,
-    Gate,
-    Geometry,
-    Normalisation,
-    NormaliseActivate,
-    NormaliseExcite,
-)
+from effmed.learn.kernels.calls import KINDS
+from effmed.learn.kernels.convolving import ConvolveDepthwise, Geometry, NormaliseConvolve
+from effmed.learn.kernels.normalising import Gate, Normalisation, NormaliseActivate, NormaliseExcite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +78,9 @@ def _own_layers(side: int, stride: int, kind: str) -> Callable[..., torch.Tensor
 
     def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         manner = Normalisation(EPS, kind, lambda *_: None)
-        found = NormaliseActivate.apply(images, weight, bias, manner)
-        found = ConvolveDepthwise.apply(found, weights, geometry)
+        found = NormaliseConvolve.apply(images, weight, bias, weights, (manner, geometry))
+        again = NormaliseActivate.apply(images, weight, bias, manner)
+        found = found + ConvolveDepthwise.apply(again, weights, geometry)
         return NormaliseExcite.apply(found, weight, bias, manner, Gate(torch.sigmoid))  # type: ignore[no-any-return]  # torch's apply is untyped
 
     return layers
@@ -96,7 +91,7 @@ def _layers_of_torch(side: int, stride: int, kind: str) -> Callable[..., torch.T
 
     def layers(images: torch.Tensor, weights: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         padded = functional.pad(activated(images, weight, bias), (half - 1, half + 1, half, half))
-        found = functional.conv2d(padded, weights, stride=stride, groups=len(weights))
+        found = 2 * functional.conv2d(padded, weights, stride=stride, groups=len(weights))
         found = activated(found, weight, bias)
         return found * found.mean((2, 3), keepdim=True).sigmoid()
 

@@ -2,10 +2,11 @@
  * channel and z = activation(y), the output is factor * z, where the factors of an image come from the means of z. What
  * lies between x and the output is computed again where it is needed: reading it would take as long. */
 #include "activations.h"
+#include "sums.h"
 
 #define SUMS 5 /* per image and channel that the gradient needs */
 
-/* A loop over parts of PART pixels, in each of which `call` sees part, how many pixels there are, and where they are. */
+/* A loop over parts of PART pixels; `call` sees part, how many pixels there are, and where they are. */
 #define FOR_EACH_PART(images, pixels, channels, call)                                                        \
     do {                                                                                                     \
         int64_t n_parts = (pixels + PART - 1) / PART;                                                        \
@@ -16,22 +17,6 @@
             call;                                                                                            \
         }                                                                                                    \
     } while (0)
-
-/* Add up the parts of each image in float64: parts [images][ceil(pixels / PART)][n], sums [images][n]. */
-static void join_parts(const float *parts, int64_t images, int64_t pixels, int64_t n, double *sums)
-{
-    int64_t n_parts = (pixels + PART - 1) / PART;
-#pragma omp parallel for schedule(static)
-    for (int64_t image = 0; image < images; image++)
-        for (int64_t first = 0; first < n; first += BLOCK) {
-            int64_t width = smaller(BLOCK, n - first);
-            double total[BLOCK] = {0};
-            for (int64_t part = 0; part < n_parts; part++)
-                for (int64_t i = 0; i < width; i++)
-                    total[i] += parts[(image * n_parts + part) * n + first + i];
-            memcpy(sums + image * n + first, total, width * sizeof(double));
-        }
-}
 
 INLINE void squeeze(const float *x, int64_t n, int64_t channels, const float *scale, const float *shift, float *sum,
                     const int kind)
@@ -52,7 +37,7 @@ void effmed_squeeze(const float *x, int64_t images, int64_t pixels, int64_t chan
     FOR_EACH_PART(images, pixels, channels,     \
                   squeeze(x + at, n, channels, scale, shift, parts + part * channels, KIND))
     FOR_EACH_KIND(kind, SQUEEZE);
-    join_parts(parts, images, pixels, channels, sums);
+    join_parts(parts, images, (pixels + PART - 1) / PART, channels, sums);
 }
 
 INLINE void excite(const float *x, int64_t channels, const float *scale, const float *shift, const float *factor,
@@ -103,7 +88,7 @@ void effmed_excite_slopes(const float *x, const float *back, int64_t images, int
                   excite_slopes(x + at, back + at, n, channels, scale, shift, mean,              \
                                 parts + part * SUMS * channels, KIND))
     FOR_EACH_KIND(kind, EXCITE_SLOPES);
-    join_parts(parts, images, pixels, SUMS * channels, sums);
+    join_parts(parts, images, (pixels + PART - 1) / PART, SUMS * channels, sums);
 }
 
 INLINE void excite_back(const float *x, const float *back, int64_t channels, const float *scale, const float *shift,

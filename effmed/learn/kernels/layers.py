@@ -13,10 +13,9 @@ from torch import nn
 
 from effmed.learn.kernels.build import LANES
 from effmed.learn.kernels.check import find_kernels
-from effmed.learn.kernels.functions import (
-    ConvolveDepthwise,
+from effmed.learn.kernels.convolving import ConvolveDepthwise, Geometry, NormaliseConvolve, convolved
+from effmed.learn.kernels.normalising import (
     Gate,
-    Geometry,
     Normalisation,
     NormaliseActivate,
     NormaliseExcite,
@@ -103,6 +102,21 @@ class FusedNormExcite(FusedNormAct):
         return layers.gate(layers.conv_expand(layers.act1(layers.conv_reduce(means))))  # type: ignore[no-any-return]  # timm's
 
 
+class FusedNormDepthwise(FusedNormAct):
+    """Batch normalisation, activation, and the depthwise convolution that follows in the block."""
+
+    depthwise: FusedDepthwise  # no part of this layer: its weights are those of the block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return convolved outputs; what the kernels do not compute together, they or timm do one after the other."""
+        geometry, taps = self.depthwise.geometry(x), self.depthwise.weight
+        if geometry is not None and self._learns(x):
+            return NormaliseConvolve.apply(x, self.weight, self.bias, taps, (self._manner(x), geometry))  # type: ignore[no-any-return]  # torch's apply is untyped
+        if geometry is not None and self._judges(x):
+            return convolved(x, *self._line(), self._kind, taps, geometry)
+        return self.depthwise.convolve(super().forward(x))
+
+
 class ExcitedBefore(SqueezeExcite):
     """A squeeze-and-excitation that the layer before it has computed already."""
 
@@ -111,17 +125,28 @@ class ExcitedBefore(SqueezeExcite):
         return x
 
 
-class _Depthwise(nn.Conv2d):
-    """A depthwise convolution with our kernels."""
+class FusedDepthwise(nn.Conv2d):
+    """A depthwise convolution with our kernels; zeros on all sides, as many as the layer says."""
+
+    is_done_before = False  # by the layer in front of it
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return outputs, or the inputs where they are the outputs already."""
+        return x if self.is_done_before else self.convolve(x)
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs; of half precision as torch does."""
-        if not _is_ours(x, self):
+        geometry = self.geometry(x)
+        if geometry is None:
             return super().forward(x)
-        geometry = self._geometry(x.shape[2], x.shape[3])
-        if min(geometry.out) < 1:
-            return super().forward(x)  # which says what is wrong
         return ConvolveDepthwise.apply(x, self.weight, geometry)  # type: ignore[no-any-return]  # torch's apply is untyped
+
+    def geometry(self, x: torch.Tensor) -> Geometry | None:
+        """Return how it meets its input, None where torch has to compute it, or to say what is wrong."""
+        if not _is_ours(x, self):
+            return None
+        found = self._geometry(x.shape[2], x.shape[3])
+        return found if min(found.out) > 0 else None
 
     def _geometry(self, rows: int, columns: int) -> Geometry:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -130,11 +155,7 @@ class _Depthwise(nn.Conv2d):
         return Geometry(stride, before, (out[0], out[1]))
 
 
-class FusedDepthwise(_Depthwise):
-    """Zeros on all sides, as many as the layer says."""
-
-
-class FusedDepthwiseSame(_Depthwise, Conv2dSame):
+class FusedDepthwiseSame(FusedDepthwise, Conv2dSame):
     """Zeros as TensorFlow adds them: as many as let every stride find a pixel, the odd one behind."""
 
     def _geometry(self, rows: int, columns: int) -> Geometry:
@@ -188,7 +209,23 @@ def fuse_layers(network: nn.Module) -> None:
     for layer in network.modules():
         layer.__class__ = _fused_kind(layer) or type(layer)
     for block in network.modules():
-        norm = getattr(block, NORM_BEFORE.get(type(block), ""), None)
-        if type(norm) is FusedNormAct and type(block.se) is SqueezeExcite and isinstance(block.aa, nn.Identity):
-            norm.__class__, block.se.__class__ = FusedNormExcite, ExcitedBefore
-            norm.__dict__["excite"] = block.se  # as an attribute it would be a part, and saved twice
+        _join_excitation(block)
+        _join_convolution(block)
+
+
+def _join_excitation(block: nn.Module) -> None:
+    """Let the normalisation in front of a squeeze-and-excitation compute it as well."""
+    norm = getattr(block, NORM_BEFORE.get(type(block), ""), None)
+    if type(norm) is FusedNormAct and type(block.se) is SqueezeExcite and isinstance(block.aa, nn.Identity):
+        norm.__class__, block.se.__class__ = FusedNormExcite, ExcitedBefore
+        norm.__dict__["excite"] = block.se  # as an attribute it would be a part, and saved twice
+
+
+def _join_convolution(block: nn.Module) -> None:
+    """Let the normalisation in front of a depthwise convolution compute it as well."""
+    if type(block) is not InvertedResidual:
+        return
+    norm, depthwise = block.bn1, block.conv_dw
+    if type(norm) is FusedNormAct and isinstance(depthwise, FusedDepthwise):
+        norm.__class__, depthwise.is_done_before = FusedNormDepthwise, True
+        norm.__dict__["depthwise"] = depthwise

@@ -1,5 +1,6 @@
 /* Batch normalisation with its activation. */
 #include "activations.h"
+#include "sums.h"
 
 /* Sums over n pixels of the differences from the first of them, and of their squares. */
 static void differences(const float *x, int64_t n, int64_t channels, float *restrict sum, float *restrict square)
@@ -90,10 +91,10 @@ INLINE void slopes(const float *x, const float *dz, int64_t n, int64_t channels,
     }
 }
 
-/* Per channel, with y = scale * x + shift and dy = dz * activation'(y): the sums of dy and of dy * (x - mean), joined
- * in float64. parts: [ceil(pixels / PART)][2][channels]. */
+/* Per channel, with y = scale * x + shift and dy = dz * activation'(y): the sums of dy and of dy * (x - mean),
+ * [2][channels]; parts: [ceil(pixels / PART)][2][channels]. */
 void effmed_slopes(const float *x, const float *dz, int64_t pixels, int64_t channels, const float *scale,
-                   const float *shift, const float *mean, int kind, float *parts, float *sum_dy, float *sum_dy_x)
+                   const float *shift, const float *mean, int kind, float *parts, double *sums)
 {
     int64_t n_parts = (pixels + PART - 1) / PART;
 #define SLOPES(KIND)                                                                                              \
@@ -101,22 +102,7 @@ void effmed_slopes(const float *x, const float *dz, int64_t pixels, int64_t chan
                              smaller(PART, pixels - item * PART), channels, scale, shift, mean,                   \
                              parts + item * 2 * channels, parts + (item * 2 + 1) * channels, KIND))
     FOR_EACH_KIND(kind, SLOPES);
-#pragma omp parallel for schedule(static)
-    for (int64_t block = 0; block < channels; block += BLOCK) {
-        int64_t width = smaller(BLOCK, channels - block);
-        double total[BLOCK] = {0}, moment[BLOCK] = {0};
-        for (int64_t first = 0; first < pixels; first += PART) {
-            const float *sum = parts + first / PART * 2 * channels + block;
-            for (int64_t c = 0; c < width; c++) {
-                total[c] += sum[c];
-                moment[c] += sum[channels + c];
-            }
-        }
-        for (int64_t c = 0; c < width; c++) {
-            sum_dy[block + c] = (float)total[c];
-            sum_dy_x[block + c] = (float)moment[c];
-        }
-    }
+    join_parts(parts, 1, n_parts, 2 * channels, sums);
 }
 
 INLINE void normalise_back(const float *x, const float *dz, int64_t channels, const float *scale, const float *shift,
@@ -128,7 +114,7 @@ INLINE void normalise_back(const float *x, const float *dz, int64_t channels, co
                          (offset[c] + slant[c] * (x[c] - mean[c])));
 }
 
-/* dx = scale * dy - offset - slant * (x - mean) per channel, dy as above. */
+/* dx = scale * dy - offset - slant * (x - mean) per channel, dy as above; dx may lie where dz does. */
 void effmed_normalise_back(const float *x, const float *dz, int64_t pixels, int64_t channels, const float *scale,
                            const float *shift, const float *mean, const float *slant, const float *offset, int kind,
                            float *dx)

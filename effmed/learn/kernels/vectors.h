@@ -2,8 +2,9 @@
  *
  * Tensors are float32 in channels_last order, [image][row][column][channel]; a pixel is a row and column of an image.
  * What is summed is summed in parts of fixed size and fixed order, so that results do not depend on the threads.
- * Kernels neither allocate memory nor check their arguments: functions.py does.
+ * Kernels neither allocate memory nor check their arguments: calls.py and those that call it do.
  */
+#pragma once
 #include <stdint.h>
 #include <string.h>
 

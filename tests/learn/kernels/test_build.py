@@ -165,7 +165,7 @@ torch.set_num_threads(4)
 torch.rand(1000, 1000, requires_grad=True).sin().sum().backward()  # which starts threads of its own for a GPU
 before = len(os.listdir("/proc/self/task"))
 assert find_kernels().library is not None, find_kernels().why
-from effmed.learn.kernels.functions import Normalisation, NormaliseActivate
+from effmed.learn.kernels.normalising import Normalisation, NormaliseActivate
 images = torch.rand(4, 16, 64, 64).to(memory_format=torch.channels_last)
 NormaliseActivate.apply(images, torch.ones(16), torch.zeros(16), Normalisation(1e-3, "silu", lambda *_: None))
 print(before, len(os.listdir("/proc/self/task")))

@@ -3,7 +3,9 @@ from itertools import product
 
 import pytest
 
-from effmed.learn.kernels import build, check, functions
+from effmed.learn.kernels import build, check
+from effmed.learn.kernels.calls import KINDS
+from tests.learn.kernels.beside import watch
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -14,33 +16,39 @@ def test_layers_that_agree_with_torch_are_used():
 
 
 def test_every_size_that_is_compiled_is_asked_for(monkeypatch):
-    asked = set()
-    call = functions._call
+    alone, together, kinds = set(), set(), set()
 
-    def noted(name, *arguments):
+    def noted(call, name, *arguments):
+        sizes = [
+            (each._obj.kernel, each._obj.stride, each._obj.channels % 16 == 0)
+            for each in arguments
+            if hasattr(each, "_obj")
+        ]
         if name == "effmed_depthwise":
-            shape = arguments[2]._obj
-            asked.add((shape.kernel, shape.stride, shape.channels % 16 == 0))
+            alone.update(sizes)
+        if name == "effmed_normalise_depthwise":
+            together.update(sizes)
+            kinds.add(arguments[3])
         if name == "effmed_normalise":
-            asked.add(arguments[5])
+            kinds.add((name, arguments[5]))
         call(name, *arguments)
 
-    monkeypatch.setattr(functions, "_call", noted)
+    watch(monkeypatch, noted)
     assert check._agree()
-    assert asked == {*product((3, 5, 7), (1, 2), (False, True)), *functions.KINDS.values()}
+    assert alone == together == set(product((3, 5, 7), (1, 2), (False, True)))
+    assert kinds == {*KINDS.values(), *(("effmed_normalise", kind) for kind in KINDS.values())}
 
 
 @pytest.mark.parametrize("wrong", sorted(build.SIGNATURES))
 def test_layers_that_compute_something_else_are_not(monkeypatch, wrong):
     """Whichever it is: the last tensor it is given, which it fills, comes out a thousandth too large."""
-    call = functions._call
 
-    def disturbed(name, *arguments):
+    def disturbed(call, name, *arguments):
         call(name, *arguments)
         if name == wrong:
             arguments[-1].mul_(1.001)
 
-    monkeypatch.setattr(functions, "_call", disturbed)
+    watch(monkeypatch, disturbed)
     found = check.find_kernels.__wrapped__()
     assert found.library is None
     assert "gives other numbers than torch" in found.why

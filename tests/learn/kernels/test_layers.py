@@ -6,7 +6,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.squeeze_excite import EffectiveSEModule
-from timm.models._efficientnet_blocks import DepthwiseSeparableConv, SqueezeExcite
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual, SqueezeExcite
 from torch import nn
 from torch.nn import functional
 
@@ -22,6 +22,7 @@ needs_kernels = pytest.mark.usefixtures("kernels")
 FUSED = (
     layers.FusedNormAct,
     layers.FusedNormExcite,
+    layers.FusedNormDepthwise,
     layers.ExcitedBefore,
     layers.FusedDepthwise,
     layers.FusedDepthwiseSame,
@@ -133,8 +134,9 @@ def test_names_and_values_stay_and_the_network_can_be_copied():
 def test_all_layers_of_the_family_are_ours(is_same):
     own = fused(built("tf_efficientnet_b0" if is_same else "efficientnet_b0"))
     kinds = [type(module) for module in own.modules()]
-    assert kinds.count(layers.FusedNormAct) == 49 - 16
+    assert kinds.count(layers.FusedNormAct) == 49 - 16 - 15
     assert kinds.count(layers.FusedNormExcite) == kinds.count(layers.ExcitedBefore) == 16
+    assert kinds.count(layers.FusedNormDepthwise) == 15  # the first block has nothing to widen
     n_strided = kinds.count(layers.FusedDepthwiseSame)
     assert n_strided + kinds.count(layers.FusedDepthwise) == 16
     assert n_strided == (4 if is_same else 0)
@@ -185,14 +187,35 @@ def test_an_excitation_that_may_follow_something_else_stays_that_of_torch(change
     assert torch.allclose(own(pixels), block(pixels), atol=5e-5)
 
 
+class Inverted(InvertedResidual):
+    """Another block than ours, whose forward may do what it likes."""
+
+
 @needs_kernels
-def test_a_copy_excites_with_its_own_weights():
+@pytest.mark.parametrize("change", ["block", "norm", "convolution"])
+def test_a_convolution_that_may_follow_something_else_stays_alone(change):
+    torch.manual_seed(0)
+    block = (Inverted if change == "block" else InvertedResidual)(16, 16)
+    if change == "norm":
+        block.bn1 = nn.BatchNorm2d(16)
+    if change == "convolution":
+        block.conv_dw = nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=16, bias=False)
+    own, pixels = deepcopy(block), images(channels=16)
+    fuse_layers(own)
+    assert type(own.bn1) is not layers.FusedNormDepthwise
+    assert torch.allclose(own(pixels), block(pixels), atol=5e-5)
+
+
+@needs_kernels
+def test_a_copy_excites_and_convolves_with_its_own_weights():
     own = fused(built())
     copied = deepcopy(own)
     for layer in copied.modules():
         if isinstance(layer, layers.FusedNormExcite):
             assert any(layer.excite is other for other in copied.modules())
-    assert not any("excite" in name for name in own.state_dict())
+        if isinstance(layer, layers.FusedNormDepthwise):
+            assert any(layer.depthwise is other for other in copied.modules())
+    assert not any("excite" in name or "depthwise" in name for name in own.state_dict())
 
 
 @needs_kernels
@@ -201,6 +224,7 @@ def test_a_copy_excites_with_its_own_weights():
     [
         nn.Conv2d(16, 16, 3, groups=16, bias=False),
         DepthwiseSeparableConv(16, 16, se_layer=SqueezeExcite),
+        InvertedResidual(16, 16),
         BatchNormAct2d(16),
     ],
 )
@@ -288,17 +312,25 @@ def test_what_a_layer_cannot_do_torch_does(change):
 
 
 @needs_kernels
-def test_an_image_that_is_too_small_is_refused_as_by_torch():
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("in_block", [False, True])
+def test_an_image_that_is_too_small_is_refused_as_by_torch(in_block, training):
     layer = nn.Conv2d(16, 16, 5, groups=16, bias=False)
+    if in_block:
+        block = InvertedResidual(16, 16)
+        block.conv_dw = layer
+        layer = block
     fuse_layers(layer)
-    with pytest.raises(RuntimeError, match="Kernel size"):
+    layer.train(training)
+    with torch.set_grad_enabled(training), pytest.raises(RuntimeError, match="Kernel size"):
         layer(torch.rand(2, 16, 3, 3).to(memory_format=torch.channels_last))
 
 
 @needs_kernels
-def test_other_orders_of_memory_are_left_to_torch():
+@pytest.mark.parametrize("kind", [DepthwiseSeparableConv, InvertedResidual])
+def test_other_orders_of_memory_are_left_to_torch(kind):
     torch.manual_seed(0)
-    theirs = DepthwiseSeparableConv(16, 16, se_layer=SqueezeExcite)
+    theirs = kind(16, 16, se_layer=SqueezeExcite)
     own = deepcopy(theirs)
     fuse_layers(own)
     pixels = torch.rand(2, 16, 5, 4)
