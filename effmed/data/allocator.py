@@ -29,7 +29,7 @@ def keep_memory() -> bool:
 
 
 def keep_some_memory() -> bool:
-    """Tell the C library to keep up to 256 MB that this process frees; return whether it could be told.
+    """Tell the C library to keep up to 256 MB that lie free at the end of the heap; return whether it could be told.
 
     A radiograph of 2048 pixels takes 8 MB several times over while it is read, and so does the next one.
     """

@@ -33,7 +33,7 @@ _POINTER, _SIZE, _KIND = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
 
 class Shape(ctypes.Structure):
-    """Sizes of a depthwise convolution, as ``depthwise.c`` takes them."""
+    """Sizes of a depthwise convolution, as ``depthwise.h`` has them."""
 
     _fields_ = tuple(
         (name, _SIZE)

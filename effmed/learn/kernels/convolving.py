@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STRIP_SIZE = 1 << 18  # numbers of float32, a megabyte: what a core's own cache holds
-MANY_IMAGES = 32  # from which on each may be computed in strips of that size; of fewer there are more strips
+ENOUGH_STRIPS = 32  # of a batch, for as many cores: more would compute more rows twice
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def _strips(inputs: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> _
     """Choose strips by the images alone: were they chosen by the threads, sums would depend on these."""
     images, channels, height, width = inputs.shape
     kernel, line = weight.shape[-1], width * channels
-    room = STRIP_SIZE * min(images, MANY_IMAGES) // MANY_IMAGES // line
-    n_rows = min(max((room - kernel) // geometry.stride + 1, 1), geometry.out[0])
+    that_fit = (STRIP_SIZE // line - kernel) // geometry.stride + 1
+    n_rows = max(min(that_fit, -(-geometry.out[0] * images // ENOUGH_STRIPS), geometry.out[0]), 1)
     met = min((n_rows - 1) * geometry.stride + kernel, height)
     return _Strips(n_rows, -(-geometry.out[0] // n_rows), (met + 2) * line)
 

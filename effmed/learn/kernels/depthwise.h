@@ -10,24 +10,25 @@ typedef struct {
     int64_t images, channels, in_rows, in_columns, out_rows, out_columns, kernel, stride, top, left;
 } shape;
 
-/* Taps of a kernel that meet the image, from `from` until before `until`, where the first would lie at `at`. */
+/* Rows, columns or taps of a kernel, from `from` until before `until`. */
 typedef struct {
     int64_t from, until;
-} taps;
+} range;
 
-INLINE taps inside(int64_t at, int64_t size, int64_t kernel)
+/* Taps of a kernel that meet the image, where the first would lie at `at`. */
+INLINE range inside(int64_t at, int64_t size, int64_t kernel)
 {
-    taps found = {at < 0 ? -at : 0, smaller(kernel, size - at)};
+    range found = {at < 0 ? -at : 0, smaller(kernel, size - at)};
     return found;
 }
 
 /* Columns of an output whose kernels lie within the image. */
-INLINE taps full_columns(const shape *g)
+INLINE range full_columns(const shape *g)
 {
     int64_t first = smaller((g->left + g->stride - 1) / g->stride, g->out_columns);
     int64_t room = g->in_columns + g->left - g->kernel;
     int64_t end = room < 0 ? 0 : smaller(room / g->stride + 1, g->out_columns);
-    taps found = {first, end < first ? first : end};
+    range found = {first, end < first ? first : end};
     return found;
 }
 
@@ -61,12 +62,12 @@ INLINE void forward_row(const float *image, const vec *w, float *y, const shape 
                         const int64_t kernel, const int64_t width)
 {
     int64_t first = row * g->stride - g->top, line = g->in_columns * g->channels, next = g->stride * g->channels;
-    taps rows = inside(first, g->in_rows, kernel), full = full_columns(g);
+    range rows = inside(first, g->in_rows, kernel), full = full_columns(g);
     int whole = rows.from == 0 && rows.until == kernel;
     for (int64_t column = 0; column < g->out_columns;) {
         int64_t left = column * g->stride - g->left;
         int is_full = column >= full.from && column < full.until, is_tile = is_full && column + TILE <= full.until;
-        taps columns = inside(left, g->in_columns, kernel);
+        range columns = inside(left, g->in_columns, kernel);
         walk down = {rows.until - rows.from, line, kernel * width}, all_down = {kernel, line, kernel * width};
         walk right = {columns.until - columns.from, g->channels, width}, all_right = {kernel, g->channels, width};
         const vec *weights = w + (rows.from * kernel + columns.from) * width;
@@ -128,7 +129,7 @@ INLINE void back_row(const float *dy, const vec *w, float *dx, const shape *g, i
 }
 
 /* What some columns of an output add to the gradient of one row of the kernel, whose first tap meets `in`. */
-INLINE void weights_of_columns(const float *in, const float *dy, const shape *g, float *part, taps some, int full,
+INLINE void weights_of_columns(const float *in, const float *dy, const shape *g, float *part, range some, int full,
                                int64_t channels, const int64_t kernel, const int64_t width)
 {
     for (int64_t block = 0; block < channels; block += LANES * width) {
@@ -147,7 +148,7 @@ INLINE void weights_of_columns(const float *in, const float *dy, const shape *g,
             continue;
         }
         int64_t left = some.from * g->stride - g->left;
-        taps columns = inside(left, g->in_columns, kernel);
+        range columns = inside(left, g->in_columns, kernel);
         for (int64_t v = 0; v < width; v++) {
             vec back = load(dy + some.from * g->channels + block + v * LANES);
             for (int64_t j = columns.from; j < columns.until; j++)
@@ -161,15 +162,15 @@ INLINE void weights_of_columns(const float *in, const float *dy, const shape *g,
 INLINE void weights_of_image(const float *image, const float *dy, const shape *g, float *part, int64_t channels,
                              const int64_t kernel, const int64_t width)
 {
-    taps full = full_columns(g);
+    range full = full_columns(g);
     for (int64_t tap = 0; tap < kernel * kernel; tap++)
         memset(part + tap * g->channels, 0, channels * sizeof(float));
     for (int64_t row = 0; row < g->out_rows; row++, dy += g->out_columns * g->channels) {
         int64_t first = row * g->stride - g->top;
-        taps rows = inside(first, g->in_rows, kernel);
+        range rows = inside(first, g->in_rows, kernel);
         for (int64_t column = 0; column < g->out_columns;) {
             int is_full = column >= full.from && column < full.until;
-            taps some = {column, is_full ? smaller(column + MANY, full.until) : column + 1};
+            range some = {column, is_full ? smaller(column + MANY, full.until) : column + 1};
             for (int64_t i = rows.from; i < rows.until; i++)
                 weights_of_columns(image + (first + i) * g->in_columns * g->channels, dy, g,
                                    part + i * kernel * g->channels, some, is_full, channels, kernel, width);

@@ -24,7 +24,7 @@ from effmed.learn.kernels.normalising import (
 )
 
 ACTIVATIONS = {nn.Identity: "identity", nn.SiLU: "silu", nn.ReLU: "relu", nn.ReLU6: "relu6"}
-SIDES = (3, 5, 7)  # of the weights of a convolution, as in depthwise.c
+SIDES = (3, 5, 7)  # of the weights of a convolution, as in depthwise.h
 NORM_BEFORE = {InvertedResidual: "bn2", DepthwiseSeparableConv: "bn1", EdgeResidual: "bn1"}  # squeeze-and-excitation
 
 

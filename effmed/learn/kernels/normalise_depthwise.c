@@ -10,7 +10,7 @@
 /* Rows of an output that are computed together, the rows of the input that they meet, and those whose gradients are
  * computed beside theirs: each row of the input once. */
 typedef struct {
-    taps out, met, own;
+    range out, met, own;
 } strip;
 
 INLINE int64_t within(int64_t at, int64_t size) { return at < 0 ? 0 : smaller(at, size); }
@@ -130,7 +130,7 @@ static void copy_row(const float *from, int64_t n, float *to, int streamed)
         store(to + i, load(from + i), streamed);
 }
 
-/* Both gradients of one strip: what comes back to y, on the rows of its own, and what it adds to that of the weights. */
+/* Gradients of one strip: what comes back to y, on the rows of its own, and what it adds to that of the weights. */
 INLINE void back_strip(const float *x, const float *back, const pass *p, strip rows, const shape *local,
                        float *between, float *dy, float *sums, float *part, const int64_t kernel, const int64_t width)
 {

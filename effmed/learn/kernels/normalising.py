@@ -214,7 +214,6 @@ def _gate_gradients(
     gate: Gate, means: torch.Tensor, back: torch.Tensor
 ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
     """Return the gradients of the means, and of the parameters of the gate, None for those that do not learn."""
-    learning = [each for each in gate.parameters if each.requires_grad]
     with torch.enable_grad():
         again = means.detach().requires_grad_()
         learning = [each for each in gate.parameters if each.requires_grad]

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm  # what all of them are, timm's own too
 
 from effmed.errors import RecipeError
+from effmed.learn.kernels.layers import FusedNormAct
 from effmed.learn.machine.team import AddUp
 
 if TYPE_CHECKING:
@@ -66,9 +67,15 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_statistics(network: nn.Module, team: Team) -> None:
-    """Put ``SharedBatchNorm`` in the place of every batch normalisation; nothing where a process is alone."""
+    """Put ``SharedBatchNorm`` in the place of every batch normalisation; nothing where a process is alone.
+
+    Raises:
+        ValueError: Layers are fused already: what a normalisation computes for the layer behind it would be lost.
+    """
     if team.size == 1:
         return
+    if any(isinstance(module, FusedNormAct) for module in network.modules()):
+        raise ValueError("statistics are shared before layers are fused")
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, _BatchNorm):

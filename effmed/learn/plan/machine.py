@@ -28,7 +28,7 @@ CHECKPOINTED_FRACTION = 0.55  # of an image's memory, where blocks are computed 
 SHARED_BELOW = 16  # images at a time of a process, below which statistics of batch normalisation are shared
 FASTER = 1.1  # times as fast as float32, from which on half precision is worth its rounding
 COMPILED_FROM = 500_000  # images seen, from which on minutes of compiling are got back: 1.2 to 1.4 times as fast
-FUSED_GAIN = 1.4  # times as fast: a step of B0 at 224 px, 32 images, on two cores without AVX-512; docs/results.md
+FUSED_GAIN = 1.6  # times as fast: a step of B0 at 224 px, 32 images, on two cores without AVX-512; docs/results.md
 BYTES_PER_GB = 1e9
 
 

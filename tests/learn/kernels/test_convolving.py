@@ -100,7 +100,7 @@ def test_normalisation_with_convolution_is_that_of_torch(kernel, stride, channel
         if n_rows is not None:
             size = ((n_rows - 1) * stride + kernel) * columns * channels
             monkeypatch.setattr(convolving, "STRIP_SIZE", size)
-            monkeypatch.setattr(convolving, "MANY_IMAGES", 1)
+            monkeypatch.setattr(convolving, "ENOUGH_STRIPS", 1)
         given = (
             pictures(2, channels, rows, columns),
             *per_channel(channels),
@@ -112,15 +112,16 @@ def test_normalisation_with_convolution_is_that_of_torch(kernel, stride, channel
         assert_close(learned(together(kind, geometry), *given), theirs, 4e-6)
 
 
-def test_strips_fit_into_the_cache_and_are_more_where_there_are_few_images():
+def test_strips_fit_into_the_cache_and_are_enough_where_there_are_few_images():
     taps = torch.empty(96, 1, 3, 3)
     geometry = Geometry(2, (0, 0), (56, 56))
     many = convolving._strips(torch.empty(32, 96, 112, 112), taps, geometry)
-    few = convolving._strips(torch.empty(4, 96, 112, 112), taps, geometry)
     assert many.size <= convolving.STRIP_SIZE + 2 * 112 * 96
     assert (many.n_rows, many.count) == (11, 6)
-    assert (few.n_rows, few.count) == (1, 56)
-    assert few.size == (3 + 2) * 112 * 96
+    few = convolving._strips(torch.empty(4, 96, 112, 112), taps, geometry)
+    assert (few.n_rows, few.count, few.size) == (7, 8, (15 + 2) * 112 * 96)
+    wide = convolving._strips(torch.empty(1, 96, 112, 5000), taps, geometry)
+    assert (wide.n_rows, wide.count, wide.size) == (1, 56, (3 + 2) * 5000 * 96)
     whole = convolving._strips(torch.empty(32, 1152, 7, 7), torch.empty(1152, 1, 5, 5), Geometry(1, (2, 2), (7, 7)))
     assert (whole.n_rows, whole.count, whole.size) == (7, 1, (7 + 2) * 7 * 1152)
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from effmed.errors import RecipeError
+from effmed.learn.kernels.layers import fuse_layers
 from effmed.learn.machine.statistics import (
     SharedBatchNorm,
     checkpoint_blocks,
@@ -32,6 +33,14 @@ def test_a_process_alone_keeps_its_layers():
     alone = network()
     share_statistics(alone, ALONE)
     assert not any(isinstance(module, SharedBatchNorm) for module in alone.modules())
+
+
+@pytest.mark.usefixtures("kernels")
+def test_layers_that_compute_for_those_behind_them_stay_in_their_place():
+    fused = network()
+    fuse_layers(fused)
+    with pytest.raises(ValueError, match="before layers are fused"):
+        share_statistics(fused, Team(0, 2))
 
 
 def test_one_process_learns_as_with_the_layers_of_torch(monkeypatch):
