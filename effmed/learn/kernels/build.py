@@ -38,7 +38,7 @@ class Shape(ctypes.Structure):
     _fields_ = tuple(
         (name, _SIZE)
         for name in (
-            "images", "channels", "in_rows", "in_columns", "out_rows", "out_columns", "kernel", "stride", "top", "left",
+            "images", "channels", "in_rows", "in_columns", "out_rows", "out_columns", "side", "stride", "top", "left",
         )
     )  # fmt: skip
 

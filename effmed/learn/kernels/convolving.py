@@ -16,7 +16,9 @@ from effmed.learn.kernels.normalising import Normalisation, Sums, line_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STRIP_SIZE = 1 << 18  # numbers of float32, a megabyte: what a core's own cache holds
+# Numbers of float32, a megabyte: what a core's own cache holds. From half a megabyte to two the layers of B0 took as
+# long on two cores, with a quarter they took up to a third longer.
+STRIP_SIZE = 1 << 18
 ENOUGH_STRIPS = 32  # of a batch, for as many cores: more would compute more rows twice
 
 
@@ -114,10 +116,10 @@ class _Strips:
 def _strips(inputs: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> _Strips:
     """Choose strips by the images alone: were they chosen by the threads, sums would depend on these."""
     images, channels, height, width = inputs.shape
-    kernel, line = weight.shape[-1], width * channels
-    that_fit = (STRIP_SIZE // line - kernel) // geometry.stride + 1
+    side, line = weight.shape[-1], width * channels
+    that_fit = (STRIP_SIZE // line - side) // geometry.stride + 1
     n_rows = max(min(that_fit, -(-geometry.out[0] * images // ENOUGH_STRIPS), geometry.out[0]), 1)
-    met = min((n_rows - 1) * geometry.stride + kernel, height)
+    met = min((n_rows - 1) * geometry.stride + side, height)
     return _Strips(n_rows, -(-geometry.out[0] // n_rows), (met + 2) * line)
 
 
@@ -135,7 +137,7 @@ class NormaliseConvolve(torch.autograd.Function):
         inputs: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
-        taps: torch.Tensor,
+        weights: torch.Tensor,
         how: tuple[Normalisation, Geometry],
     ) -> torch.Tensor:
         """Return outputs.
@@ -145,35 +147,36 @@ class NormaliseConvolve(torch.autograd.Function):
             inputs: ``(batch, channel, height, width)``.
             weight: ``(channel,)``.
             bias: ``(channel,)``.
-            taps: Weights of the convolution, ``(channel, 1, height, width)``.
+            weights: Weights of the convolution, ``(channel, 1, height, width)``.
             how: The batch is normalised and convolved.
         """
         manner, geometry = how
         scale, shift, mean, variance = line_of(inputs, weight, bias, manner)
-        ctx.save_for_backward(inputs, taps, scale, shift, mean, variance)
+        ctx.save_for_backward(inputs, weights, scale, shift, mean, variance)
         ctx.manner, ctx.geometry = manner, geometry
-        return convolved(inputs, scale, shift, manner.kind, taps, geometry)
+        return convolved(inputs, scale, shift, manner.kind, weights, geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Context, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of input, weight, bias and taps."""
-        inputs, taps, scale, shift, mean, variance = ctx.saved_tensors
+        """Return the gradients of input, weight and bias of the normalisation, and weights of the convolution."""
+        inputs, weights, scale, shift, mean, variance = ctx.saved_tensors
         (images, channels, height, width), (pixels, _) = inputs.shape, sizes(inputs)
-        strips, shape = _strips(inputs, taps, ctx.geometry), _shape(inputs, taps, ctx.geometry)
-        side, n_threads = taps.shape[-1], torch.get_num_threads()
-        found, of_taps, back = empty_exact(2, channels), empty_exact(side * side, channels), empty_images(*inputs.shape)
+        strips, shape = _strips(inputs, weights, ctx.geometry), _shape(inputs, weights, ctx.geometry)
+        side, n_threads = weights.shape[-1], torch.get_num_threads()
+        found, of_weights = empty_exact(2, channels), empty_exact(side * side, channels)
+        back = empty_images(*inputs.shape)
         call(
             "effmed_normalise_depthwise_back",
-            *(inputs, ordered(gradient), scale, shift, mean, KINDS[ctx.manner.kind], _packed(taps)),
+            *(inputs, ordered(gradient), scale, shift, mean, KINDS[ctx.manner.kind], _packed(weights)),
             *(ctypes.byref(shape), strips.n_rows, n_threads, strips.size, empty(n_threads, strips.size)),
             *(empty(images, height, n_parts(width), 2, channels), found),
-            *(empty(images, strips.count, side * side, channels), of_taps, back),
+            *(empty(images, strips.count, side * side, channels), of_weights, back),
         )
         sums, eps = Sums(found[0].float(), found[1].float(), pixels), ctx.manner.eps
         known = (inputs, back, pixels, channels, scale, shift, mean, *sums.slant_and_offset(scale, variance, eps))
         call("effmed_normalise_back", *known, KINDS["identity"], back)
-        return back, sums.of_weight(variance, eps), sums.of_y, _unpacked(of_taps, taps), None
+        return back, sums.of_weight(variance, eps), sums.of_y, _unpacked(of_weights, weights), None
 
 
 def convolved(
@@ -181,15 +184,15 @@ def convolved(
     scale: torch.Tensor,
     shift: torch.Tensor,
     kind: str,
-    taps: torch.Tensor,
+    weights: torch.Tensor,
     geometry: Geometry,
 ) -> torch.Tensor:
     """Return the convolution of the activation of scale · inputs + shift."""
-    strips, shape = _strips(inputs, taps, geometry), _shape(inputs, taps, geometry)
+    strips, shape = _strips(inputs, weights, geometry), _shape(inputs, weights, geometry)
     n_threads, outputs = torch.get_num_threads(), empty_images(*inputs.shape[:2], *geometry.out)
     call(
         "effmed_normalise_depthwise",
-        *(inputs, scale, shift, KINDS[kind], _packed(taps), ctypes.byref(shape)),
+        *(inputs, scale, shift, KINDS[kind], _packed(weights), ctypes.byref(shape)),
         *(strips.n_rows, n_threads, strips.size, empty(n_threads, strips.size), outputs),
     )
     return outputs

@@ -109,11 +109,11 @@ class FusedNormDepthwise(FusedNormAct):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return convolved outputs; what the kernels do not compute together, they or timm do one after the other."""
-        geometry, taps = self.depthwise.geometry(x), self.depthwise.weight
+        geometry, weights = self.depthwise.geometry(x), self.depthwise.weight
         if geometry is not None and self._learns(x):
-            return NormaliseConvolve.apply(x, self.weight, self.bias, taps, (self._manner(x), geometry))  # type: ignore[no-any-return]  # torch's apply is untyped
+            return NormaliseConvolve.apply(x, self.weight, self.bias, weights, (self._manner(x), geometry))  # type: ignore[no-any-return]  # torch's apply is untyped
         if geometry is not None and self._judges(x):
-            return convolved(x, *self._line(), self._kind, taps, geometry)
+            return convolved(x, *self._line(), self._kind, weights, geometry)
         return self.depthwise.convolve(super().forward(x))
 
 

@@ -18,7 +18,7 @@ INLINE int64_t within(int64_t at, int64_t size) { return at < 0 ? 0 : smaller(at
 INLINE strip strip_of(const shape *g, int64_t number, int64_t n_rows)
 {
     int64_t from = number * n_rows, until = smaller(from + n_rows, g->out_rows);
-    int64_t first = from * g->stride - g->top, end = (until - 1) * g->stride - g->top + g->kernel;
+    int64_t first = from * g->stride - g->top, end = (until - 1) * g->stride - g->top + g->side;
     strip found = {{from, until}, {within(first, g->in_rows), within(end, g->in_rows)}, {0, g->in_rows}};
     if (from > 0)
         found.own.from = found.met.from;
@@ -77,10 +77,10 @@ static void activate(const float *x, int64_t pixels, int64_t channels, const flo
     } while (0)
 
 INLINE void forward_strip(const float *z, const vec *w, float *y, const shape *local, int streamed,
-                          const int64_t kernel, const int64_t width)
+                          const int64_t side, const int64_t width)
 {
     for (int64_t row = 0; row < local->out_rows; row++)
-        forward_row(z, w, y, local, row, streamed, kernel, width);
+        forward_row(z, w, y, local, row, streamed, side, width);
 }
 
 /* z convolved, `n_rows` of the output at a time. Weights as in depthwise.c; between: [n_threads][size], where size is
@@ -98,7 +98,7 @@ void effmed_normalise_depthwise(const float *x, const float *scale, const float 
                             g->channels, scale, shift, kind, own);                                               \
                    forward_strip(own, w, y + (image * g->out_rows + rows.out.from) * out_line, &local, streamed, \
                                  K, W))
-    FOR_EACH_SIZE(g->kernel, width, FORWARD);
+    FOR_EACH_SIZE(g->side, width, FORWARD);
 }
 
 /* One row of z; what comes back to z becomes what comes back to y. sums: [ceil(columns / PART)][2][channels]. */
@@ -132,24 +132,24 @@ static void copy_row(const float *from, int64_t n, float *to, int streamed)
 
 /* Gradients of one strip: what comes back to y, on the rows of its own, and what it adds to that of the weights. */
 INLINE void back_strip(const float *x, const float *back, const pass *p, strip rows, const shape *local,
-                       float *between, float *dy, float *sums, float *part, const int64_t kernel, const int64_t width)
+                       float *between, float *dy, float *sums, float *part, const int64_t side, const int64_t width)
 {
     const shape *g = p->g;
     int64_t line = g->in_columns * g->channels, n_sums = (g->in_columns + PART - 1) / PART * 2 * g->channels;
     float *row = between, *unmet = row + line, *z = unmet + line;
     for (int64_t i = rows.own.from; i < rows.own.until; i++) {
-        back_row(back, p->weights, row, g, i, 0, kernel, width);
+        back_row(back, p->weights, row, g, i, 0, side, width);
         slope_row(x + i * line, row, i < rows.met.until ? z + (i - rows.met.from) * line : unmet, p, sums + i * n_sums);
         copy_row(row, line, dy + i * line, p->streamed);
     }
     for (int64_t i = rows.own.until; i < rows.met.until; i++)
         activate(x + i * line, g->in_columns, g->channels, p->scale, p->shift, p->kind, z + (i - rows.met.from) * line);
-    weights_of_image(z, back + rows.out.from * g->out_columns * g->channels, local, part, g->channels, kernel, width);
+    weights_of_image(z, back + rows.out.from * g->out_columns * g->channels, local, part, g->channels, side, width);
 }
 
 /* dy, what comes back to y; the sums of dy and of dy * (x - mean), [2][channels]; and the gradient of the weights,
- * [kernel * kernel][channels]. Strips as above, with room for two rows more. parts: [images][rows]
- * [ceil(columns / PART)][2][channels]; those of the weights: [images][strips][kernel * kernel][channels]. */
+ * [side * side][channels]. Strips as above, with room for two rows more. parts: [images][rows]
+ * [ceil(columns / PART)][2][channels]; those of the weights: [images][strips][side * side][channels]. */
 void effmed_normalise_depthwise_back(const float *x, const float *back, const float *scale, const float *shift,
                                      const float *mean, int kind, const float *weights, const shape *g, int64_t n_rows,
                                      int64_t n_threads, int64_t size, float *between, float *parts, double *sums,
@@ -158,14 +158,14 @@ void effmed_normalise_depthwise_back(const float *x, const float *back, const fl
     int64_t width = width_of(g), in_size = g->in_rows * g->in_columns * g->channels;
     int64_t out_size = g->out_rows * g->out_columns * g->channels;
     int64_t n_parts = g->in_rows * ((g->in_columns + PART - 1) / PART), pixels = g->images * g->in_rows * g->in_columns;
-    int64_t n_dw = g->kernel * g->kernel * g->channels, n_strips = (g->out_rows + n_rows - 1) / n_rows;
+    int64_t n_dw = g->side * g->side * g->channels, n_strips = (g->out_rows + n_rows - 1) / n_rows;
     pass p = {g, (const vec *)weights, scale, shift, mean, kind, is_streamed(dy, pixels, g->channels)};
 #define BACK(K, W)                                                                                        \
     FOR_EACH_STRIP(g, n_rows, n_threads, between, size,                                                   \
                    back_strip(x + image * in_size, back + image * out_size, &p, rows, &local, own,        \
                               dy + image * in_size, parts + image * n_parts * 2 * g->channels,            \
                               parts_dw + item * n_dw, K, W))
-    FOR_EACH_SIZE(g->kernel, width, BACK);
+    FOR_EACH_SIZE(g->side, width, BACK);
     join_parts(parts, 1, g->images * n_parts, 2 * g->channels, sums);
     join_parts(parts_dw, 1, g->images * n_strips, n_dw, dw);
 }

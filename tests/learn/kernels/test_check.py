@@ -20,7 +20,7 @@ def test_every_size_that_is_compiled_is_asked_for(monkeypatch):
 
     def noted(call, name, *arguments):
         sizes = [
-            (each._obj.kernel, each._obj.stride, each._obj.channels % 16 == 0)
+            (each._obj.side, each._obj.stride, each._obj.channels % 16 == 0)
             for each in arguments
             if hasattr(each, "_obj")
         ]
